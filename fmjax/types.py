@@ -1,0 +1,95 @@
+"""The contracts between the parts: nets, models, batches, data. Nothing here computes."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+from jaxtyping import Array, Float, Int, Key, PyTree
+
+PRNGKey = Key[Array, ""]
+Params = PyTree
+Metrics = dict[str, Array]
+# A time is a scalar or one value an example; t = 0 is noise, t = 1 is data.
+Time = Float[Array, ""] | Float[Array, " b"] | float | int
+
+
+@runtime_checkable
+class Net(Protocol):
+    """A velocity field: `net(t, x, cond) -> v`, `v` shaped like `x` (diffrax's `f(t, y, args)`).
+
+    `key` given: stochastic (dropout on); absent: deterministic.
+    """
+
+    def __call__(self, t: Time, x: Any, cond: Any = None, *, key: Any = None, **kw: Any) -> Any: ...
+
+
+class Nets(NamedTuple):
+    """What an objective sees of the networks.
+
+    `online` closes over the differentiated parameters, `stopped` over the same with their
+    gradient stopped, `ema` over a slow copy, `teacher` over frozen others.
+    A model of several networks gives the same NamedTuple of nets in each field.
+    """
+
+    online: Any
+    stopped: Any
+    ema: Any
+    teacher: Any = None
+
+
+class Batch(NamedTuple):
+    """Examples with a leading axis `b`. `x0=None`: the objective draws it from the source."""
+
+    x1: Any
+    cond: Any = None
+    x0: Any = None
+    weight: Any = None
+
+
+class Model(NamedTuple):
+    """`init(key, batch) -> params` and `apply(params, t, x, cond=None, *, key=None, **kw)`."""
+
+    init: Callable[..., Params]
+    apply: Callable[..., Any]
+
+
+class Point(NamedTuple):
+    """A point on a bridge: the sample `xt`, its conditional velocity `ut`, and what else it knows."""
+
+    xt: Float[Array, " b *d"]
+    ut: Float[Array, " b *d"]
+    aux: Any = None
+
+
+class Info(NamedTuple):
+    """What a sampler did. `nfe`: network evaluations of one example (per example if they differ).
+
+    `ts` `[k]` and `xs` `[k, b, *d]` are the save points, where any were asked for.
+    """
+
+    nfe: Int[Array, ""] | Int[Array, " b"]
+    ts: Float[Array, " k"] | None = None
+    xs: Any = None
+
+
+class Data(NamedTuple):
+    """A data set, in data space (before the codec).
+
+    spec:   one example without its batch axis, as a `Batch` of `jax.ShapeDtypeStruct`
+    splits: rows of each split (0: unlimited)
+    take:   `(split, n) -> Batch` of host arrays for evaluators: `n` rows in a fixed order
+            (None: all of them)
+    batch:  `(split, step) -> Batch`, this process's rows of the global batch of that step
+    sample: `(key, n) -> Batch`, instead of `batch`, for distributions that are functions of a key
+    null:   one condition's absent value
+    read:   a condition of one example, read from a word (raises ValueError that lists the choices)
+    names:  the names of the classes, where the condition is a class
+    """
+
+    spec: Batch
+    splits: Mapping[str, int]
+    take: Callable[[str, int | None], Batch]
+    batch: Callable[[str, int], Batch] | None = None
+    sample: Callable[[PRNGKey, int], Batch] | None = None
+    null: Any = None
+    read: Callable[[str], Any] | None = None
+    names: tuple[str, ...] = ()
