@@ -1,0 +1,1 @@
+"""Flow matching in JAX: pure functions from a laptop to a pod."""

@@ -19,7 +19,8 @@ class Net(Protocol):
     `key` given: stochastic (dropout on); absent: deterministic.
     """
 
-    def __call__(self, t: Time, x: Any, cond: Any = None, *, key: Any = None, **kw: Any) -> Any: ...
+    def __call__(self, t: Time, x: Any, cond: Any = None, *, key: Any = None, **kw: Any) -> Any:
+        """The velocity at (t, x) given `cond`."""
 
 
 class Nets(NamedTuple):
@@ -53,7 +54,7 @@ class Model(NamedTuple):
 
 
 class Point(NamedTuple):
-    """A point on a bridge: the sample `xt`, its conditional velocity `ut`, and what else it knows."""
+    """A point on a bridge: the sample `xt`, its conditional velocity `ut`, and what else it has."""
 
     xt: Float[Array, " b *d"]
     ut: Float[Array, " b *d"]

@@ -1,0 +1,1 @@
+"""Objectives: one a file, `loss(nets, key, batch, *, …) -> ([b], metrics of [b])`."""

@@ -1,0 +1,38 @@
+"""Conditional flow matching: regress the net on the velocity of a bridge between x0 and x1."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from jaxtyping import Array, Float
+
+from fmjax import paths, sources, times
+from fmjax.losses import _common
+from fmjax.types import Batch, Metrics, Nets, PRNGKey
+
+
+def flow_matching(
+    nets: Nets,
+    key: PRNGKey,
+    batch: Batch,
+    *,
+    bridge: paths.Bridge = paths.bridge(paths.linear()),
+    sample_t: Callable[[PRNGKey, int], Float[Array, " b"]] = times.uniform,
+    source: Callable[..., Any] = sources.normal,
+    weight: Callable[[Float[Array, " b"]], Float[Array, " b"]] | None = None,
+    null: Any = None,
+    drop: float = 0.0,
+) -> tuple[Float[Array, " b"], Metrics]:
+    """w(t) |v(t, x_t) − u_t|², whose minimiser is the marginal velocity E[u_t | x_t].
+
+    `weight`: a function of t, e.g. `paths.weight` for the same error measured in x1; None: 1.
+    `drop`: the share of examples whose condition is replaced by `null`.
+    Lipman et al. 2022 (2210.02747), eq. 9; Tong et al. 2023 (2302.00482), eq. 10.
+    """
+    key_x0, key_t, key_bridge, key_drop, key_net = jax.random.split(key, 5)
+    x0 = source(key_x0, batch.x1) if batch.x0 is None else batch.x0
+    t = sample_t(key_t, batch.x1.shape[0])
+    xt, ut, _ = bridge(key_bridge, t, x0, batch.x1)
+    cond = _common.drop_condition(key_drop, batch.cond, null, drop)
+    error = _common.squared_error(nets.online(t, xt, cond, key=key_net), ut)
+    return error if weight is None else weight(t) * error, {"velocity_mse": error}
