@@ -108,7 +108,9 @@ def _call(node: Mapping[str, Any], where: str, offered: Mapping[str, Any]) -> An
         and parameters[k].kind is inspect.Parameter.KEYWORD_ONLY
     }
     if kind == "bind":
-        return functools.partial(function, *args, **supplied, **given)
+        # the function itself where there is nothing to bind: identity matters (`paths.velocity`)
+        bound = functools.partial(function, *args, **supplied, **given)
+        return bound if bound.args or bound.keywords else function
     try:
         inspect.signature(function).bind(*args, **supplied, **given)
     except TypeError as error:

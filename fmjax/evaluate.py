@@ -1,0 +1,124 @@
+"""From a model to samples in data space, compiled once, and the evaluators that share them."""
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
+
+from fmjax import codecs, train
+from fmjax.types import Batch, Data, Info, Params, PRNGKey
+
+Generate = Callable[[Params, PRNGKey, Any, int], tuple[Batch, Info]]
+
+
+def make_generate(
+    model: Any,
+    data: Data,
+    *,
+    source: Callable[..., Any],
+    sampler: Callable[..., Any],
+    guidance: Callable[..., Any] | None = None,
+    codec: codecs.Codec,
+    rows: NamedSharding,
+    chunk: int = 512,
+) -> Generate:
+    """`generate(params, key, cond, n) -> (Batch in data space, Info)` as host arrays.
+
+    Source, guidance, sampler and decoder are compiled as one program over `chunk` rows at a
+    time, divided over the devices of `rows`. `cond`: at least `n` rows, or None.
+    Row i depends on the key and on i (and, for adaptive steps shared by a batch, on its chunk),
+    so a smaller `n` gives a prefix.
+    """
+    chunk = math.ceil(chunk / rows.mesh.size) * rows.mesh.size
+    example = data.spec.x1
+    like = jax.eval_shape(
+        codec.encode, jax.ShapeDtypeStruct((chunk, *example.shape), example.dtype)
+    )
+
+    @jax.jit
+    def program(params: Params, key: PRNGKey, cond: Any) -> tuple[Any, Info]:
+        key_x0, key_sampler = jax.random.split(key)
+        x0 = source(key_x0, jnp.empty(like.shape, like.dtype))
+        x0, cond = jax.lax.with_sharding_constraint((x0, cond), rows)
+        net = train.bind(model, params)
+        net = net if guidance is None else guidance(net)
+        z, info = sampler(net, key_sampler, x0, cond)
+        out = codec.decode(z), info._replace(xs=None if info.xs is None else _map(codec, info.xs))
+        return jax.lax.with_sharding_constraint(out, NamedSharding(rows.mesh, PartitionSpec()))
+
+    def generate(params: Params, key: PRNGKey, cond: Any, n: int) -> tuple[Batch, Info]:
+        parts = []
+        for i in range(math.ceil(n / chunk)):
+            row = np.arange(i * chunk, (i + 1) * chunk) % n
+            part = jax.tree.map(lambda c, row=row: np.asarray(c)[row], cond)
+            parts.append(jax.device_get(program(params, jax.random.fold_in(key, i), part)))
+        infos = [info for _, info in parts]
+        x1 = np.concatenate([x for x, _ in parts])[:n]
+        kept = jax.tree.map(lambda c: np.asarray(c)[:n], cond)
+        return Batch(x1, kept), _join(infos, n)
+
+    return generate
+
+
+def _map(codec: codecs.Codec, xs: Any) -> Any:
+    return jax.vmap(codec.decode)(xs)
+
+
+def _join(infos: list[Info], n: int) -> Info:
+    nfe = [np.asarray(info.nfe) for info in infos]
+    # a count for each example, or the mean over chunks that each took their own steps
+    joined = np.concatenate(nfe)[:n] if nfe[0].ndim else np.asarray(np.mean(nfe))
+    if infos[0].xs is None:
+        return Info(joined)
+    return Info(joined, infos[0].ts, np.concatenate([i.xs for i in infos], axis=1)[:, :n])
+
+
+class Samples:
+    """`samples(n) -> Batch`: generated once, kept, and grown when more are asked for.
+
+    Row i has the condition of row i (cyclically) of the split it is compared with.
+    `info` is that of the largest draw; `seconds` all the time spent.
+    """
+
+    def __init__(
+        self, generate: Generate, params: Params, key: PRNGKey, data: Data, split: str = "test"
+    ) -> None:
+        self._generate, self._params, self._key = generate, params, key
+        self._cond = data.take(split, None).cond
+        self._batch, self.info, self.seconds = None, None, 0.0
+
+    def __call__(self, n: int) -> Batch:
+        """The first `n` samples, in data space, as host arrays."""
+        if self._batch is None or len(self._batch.x1) < n:
+            began = time.monotonic()
+            cond = jax.tree.map(lambda c: np.resize(c, (n, *c.shape[1:])), self._cond)
+            self._batch, self.info = self._generate(self._params, self._key, cond, n)
+            self.seconds += time.monotonic() - began
+        return jax.tree.map(lambda x: x[:n], self._batch)
+
+
+def evaluate(
+    evaluators: Mapping[str, Callable[..., dict[str, float]]],
+    model: Any,
+    params: Params,
+    key: PRNGKey,
+    data: Data,
+    samples: Samples,
+) -> dict[str, float]:
+    """Every evaluator's scalars in one table; the same name from two evaluators is an error."""
+    results: dict[str, float] = {}
+    for i, (name, evaluator) in enumerate(evaluators.items()):
+        net = train.bind(model, params)
+        for metric, value in evaluator(net, jax.random.fold_in(key, i), data, samples).items():
+            if metric in results:
+                raise ValueError(f"evaluator {name!r}: another one already reports {metric!r}")
+            results[metric] = float(value)
+    if samples.info is not None:
+        results["nfe"] = float(np.mean(samples.info.nfe))
+        results["sampling_seconds"] = samples.seconds
+    return results
