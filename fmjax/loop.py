@@ -41,14 +41,18 @@ def loop(
     batches: Callable[[int], Any],
     log: Callable[[int, dict[str, Any]], None],
     log_every: int,
-    hooks: list[tuple[int, Callable[[int, Any], None]]],
+    save: Callable[[int, Any], None],
+    save_every: int = 0,
+    evaluate: Callable[[int, Any], None] | None = None,
+    eval_every: int = 0,
     interrupted: Callable[[int], bool] = lambda step: False,
 ) -> Done:
     """Run steps `start` to `stop`, `per_call` a dispatch.
 
     `batches(step)`: what the call that begins at `step` takes. `log(step, means)`: every
-    `log_every` steps, means since the last. `hooks`: `(every, f(step, state))`, called once the
-    metrics of that step are known to be finite, so that nothing bad is ever saved.
+    `log_every` steps and at the end, means since the last. `evaluate(step, state)`, then
+    `save(step, state)`: every so many steps (0: never) once the metrics of that step are known
+    to be finite, so that nothing bad is ever saved; at the end it saves in any case.
     """
     began, first, pending, window = time.monotonic(), None, None, []
 
@@ -76,10 +80,12 @@ def loop(
             settle()
             log(step, _means(window))
             window = []
-        for every, hook in hooks:
-            if ending or (every and step % every == 0):
-                settle()
-                hook(step, state)
+        if evaluate is not None and eval_every and step % eval_every == 0 and not ending:
+            settle()
+            evaluate(step, state)
+        if ending or (save_every and step % save_every == 0):
+            settle()
+            save(step, state)
     first = first or time.monotonic()
     elapsed = time.monotonic() - first
     counted = max(step - start - per_call, 0)
@@ -131,15 +137,6 @@ def stop_signal() -> Iterator[Callable[[int], bool]]:
     finally:
         for s, handler in old.items():
             signal.signal(s, handler)
-
-
-def align(name: str, every: int, per_call: int) -> None:
-    """Raise unless a cadence falls on the end of a call."""
-    if every % per_call:
-        nearest = max(round(every / per_call), 1) * per_call
-        raise ValueError(
-            f"{name}={every} is not a multiple of steps_per_call={per_call}; try {nearest}"
-        )
 
 
 def total_parameters(params: Any) -> int:

@@ -13,6 +13,10 @@ from matplotlib.figure import Figure
 from fmjax.types import Batch, Data
 
 
+class NotDrawn(Exception):
+    """A picture that this run cannot have; the message says why."""
+
+
 def mosaic(images: Any, *, border: int = 1) -> np.ndarray:
     """Rows of images `[rows, columns, h, w, c]` as one picture `[H, W, c]`, with white borders."""
     images = np.asarray(images, np.float32)

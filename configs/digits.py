@@ -1,0 +1,40 @@
+from ml_collections import ConfigDict
+
+
+def get_config():
+    config = ConfigDict()
+    config.seed = 0
+    config.steps = 3000
+    config.steps_per_call = 50
+    config.batch_size = 128
+    config.log_every = 50
+    config.save_every = 1000
+    config.ema = (0.999,)
+    config.clip_norm = 1.0
+
+    config.data = dict(name="fmjax.data.digits:digits")
+    config.codec = dict(name="fmjax.codecs:affine", low=0.0, high=16.0)
+    config.model = dict(name="fmjax.models.dit:dit", patch=2, width=128, depth=4, heads=4, dropout=0.1)
+    config.loss = dict(bind="fmjax.losses.flow_matching:flow_matching", drop=0.1)
+    config.optimizer = dict(
+        name="optax:adamw",
+        learning_rate=dict(
+            name="optax:warmup_cosine_decay_schedule",
+            init_value=0.0,
+            peak_value=1e-3,
+            warmup_steps=100,
+            decay_steps=config.get_ref("steps"),
+        ),
+        weight_decay=0.01,
+        mask=dict(bind="fmjax.optimizers:kernels"),
+    )
+    config.sampler = dict(
+        bind="fmjax.samplers.ode:ode", solver=dict(name="diffrax:Heun"), steps=10
+    )
+    config.evaluators = dict()
+    config.pictures = dict(
+        samples=dict(bind="fmjax.pictures:grid", low=0.0, high=16.0),
+        trajectories=dict(bind="fmjax.pictures:trajectories", low=0.0, high=16.0),
+    )
+    config.tiny = ("steps=4", "steps_per_call=2")
+    return config

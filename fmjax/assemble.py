@@ -1,0 +1,198 @@
+"""From a config to the objects it names, all of them built before the first step.
+
+So a mistake in a config costs seconds. `make_*` compile what a run does with them.
+"""
+
+import functools
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from fmjax import codecs, evaluate, paths, train
+from fmjax import config as configs
+from fmjax.config import ConfigError
+from fmjax.models.predict import predict
+from fmjax.shard import Parallel, check_batch
+from fmjax.types import Batch, Data, Model, Params
+
+
+class Parts(NamedTuple):
+    """The objects of a run. `datas`: one a seed, which differ in the order of their batches."""
+
+    config: dict[str, Any]
+    datas: list[Data]
+    codec: codecs.Codec
+    source: Callable[..., Any]
+    model: Any
+    objective: Callable[..., Any]
+    tx: optax.GradientTransformation
+    parallel: Parallel
+    sampler: Callable[..., Any]
+    guidance: Callable[..., Any] | None
+    evaluators: dict[str, Callable[..., Any]]
+    pictures: dict[str, Callable[..., Any]]
+    teacher: tuple[Any, Params] | None
+
+
+def assemble(config: dict[str, Any], teacher: tuple[Any, Params] | None = None) -> Parts:
+    """Build every object that the config names. `teacher`: the model and parameters of a run."""
+
+    def build(field: str, **offered: Any) -> Any:
+        return configs.build(config[field], f"config.{field}", **offered)
+
+    codec, path, source = build("codec"), build("path"), build("source")
+    parallel = build("parallel")
+    _check_numbers(config, parallel)
+    datas = build_data(config)
+    null, names = datas[0].null, datas[0].names
+    bare = build("model", num_classes=len(names) or None)
+    row = build("predict")
+    model = jax.tree.map(
+        functools.partial(predict, path=path, row=row),
+        bare,
+        is_leaf=lambda m: isinstance(m, Model),
+    )
+    offered = {"path": path, "bridge": paths.bridge(path), "source": source, "null": null}
+    objective = build("loss", **offered)
+
+    def encoded(nets: Any, key: Any, batch: Batch) -> Any:
+        return objective(nets, key, batch._replace(x1=codec.encode(batch.x1)))
+
+    tx = build("optimizer")
+    if config["clip_norm"] is not None:
+        tx = optax.chain(optax.clip_by_global_norm(config["clip_norm"]), tx)
+    return Parts(
+        config,
+        datas,
+        codec,
+        source,
+        model,
+        encoded,
+        tx,
+        parallel,
+        build("sampler", **offered),
+        build("guidance", **offered) or None,
+        build("evaluators", **offered),
+        build("pictures"),
+        teacher,
+    )
+
+
+def build_data(config: Mapping[str, Any]) -> list[Data]:
+    """The data set, once a seed; prepared if it has to be."""
+    offered = {
+        "batch_size": config["batch_size"],
+        "data_dir": os.path.expanduser(config["data_dir"]),
+        "process": (jax.process_index(), jax.process_count()),
+    }
+    seeds = range(config["seed"], config["seed"] + config["seeds"])
+    return [configs.build(config["data"], "config.data", seed=s, **offered) for s in seeds]
+
+
+def _check_numbers(config: Mapping[str, Any], parallel: Parallel) -> None:
+    for field in ("steps", "steps_per_call", "accumulate", "seeds", "log_every", "sample_chunk"):
+        if config[field] < 1:
+            raise ConfigError(f"config.{field} is {config[field]}; expected at least 1")
+    for field in ("steps", "log_every", "save_every", "eval_every"):
+        every, per_call = config[field], config["steps_per_call"]
+        if every % per_call:
+            near = max(round(every / per_call), 1) * per_call
+            raise ConfigError(
+                f"config.{field}={every} is not a multiple of steps_per_call={per_call}; try {near}"
+            )
+    try:
+        check_batch(config["batch_size"], parallel.devices, config["accumulate"])
+    except ValueError as error:
+        raise ConfigError(f"config.batch_size: {error}") from error
+    if config["seeds"] > 1 and parallel.axis_name:
+        raise ConfigError("config.seeds > 1 runs under fmjax.shard:jit only")
+
+
+def example(parts: Parts) -> Batch:
+    """A batch of one example in model space, for the initial parameters."""
+    zeros = jax.tree.map(lambda s: jnp.zeros((1, *s.shape), s.dtype), parts.datas[0].spec)
+    return zeros._replace(x1=parts.codec.encode(zeros.x1))
+
+
+def keys(config: Mapping[str, Any]) -> tuple[Any, Any, Any]:
+    """Keys for parameters, training and evaluation, `[seeds]` each (a scalar for one seed)."""
+    roots = jnp.stack([jax.random.key(config["seed"] + i) for i in range(config["seeds"])])
+    split = jax.vmap(lambda k: jax.random.split(k, 3))(roots)
+    return tuple(split[0] if config["seeds"] == 1 else split.T)
+
+
+def make_init(parts: Parts) -> Callable[[Any], train.TrainState]:
+    """`init(key) -> TrainState`; over several seeds, `key` and state have a leading axis."""
+    batch = example(parts)
+    init = functools.partial(
+        _init, model=parts.model, tx=parts.tx, batch=batch, ema=parts.config["ema"]
+    )
+    return jax.vmap(init) if parts.config["seeds"] > 1 else init
+
+
+def _init(key: Any, *, model: Any, tx: Any, batch: Batch, ema: Any) -> train.TrainState:
+    return train.init(model, tx, key, batch, ema=ema)
+
+
+def make_call(parts: Parts) -> Callable[..., Any]:
+    """`steps_per_call` training steps, compiled for the run's devices."""
+    config, data, parallel = parts.config, parts.datas[0], parts.parallel
+    draw = None
+    if data.sample is not None:
+        rows = config["batch_size"]
+        rows = rows // parallel.devices if parallel.axis_name else rows
+        draw = lambda key: parallel.constrain(data.sample(key, rows))  # noqa: E731
+    step = train.make_step(
+        parts.model,
+        parts.objective,
+        parts.tx,
+        ema=config["ema"],
+        accumulate=config["accumulate"],
+        draw=draw,
+        teacher=parts.teacher and parts.teacher[0],
+        axis_name=parallel.axis_name,
+    )
+    many = train.repeat(step, config["steps_per_call"])
+    if config["seeds"] > 1:
+        many = jax.vmap(many, in_axes=(0, None, 0, 0))
+    return parallel.compile(many)
+
+
+def make_batches(parts: Parts) -> Callable[[int], Any]:
+    """`batches(step)`: what the call that begins at `step` takes, on the devices."""
+    config, per_call = parts.config, parts.config["steps_per_call"]
+    if parts.datas[0].sample is not None:
+        return lambda step: None
+
+    def stacked(data: Data, step: int) -> Batch:
+        return _stack([data.batch("train", s) for s in range(step, step + per_call)])
+
+    def batches(step: int) -> Batch:
+        if config["seeds"] == 1:
+            return parts.parallel.put(stacked(parts.datas[0], step), 1)
+        return parts.parallel.put(_stack([stacked(d, step) for d in parts.datas]), 2)
+
+    return batches
+
+
+def _stack(trees: Sequence[Any]) -> Any:
+    return jax.tree.map(lambda *xs: np.stack(xs), *trees)
+
+
+def make_generate(parts: Parts, *, chunk: int | None = None, **options: Any) -> evaluate.Generate:
+    """The run's sampler, compiled; `options` go to it (such as its save points `ts`)."""
+    return evaluate.make_generate(
+        parts.model,
+        parts.datas[0],
+        source=parts.source,
+        sampler=functools.partial(parts.sampler, **options) if options else parts.sampler,
+        guidance=parts.guidance,
+        codec=parts.codec,
+        rows=parts.parallel.rows,
+        chunk=chunk or parts.config["sample_chunk"],
+    )

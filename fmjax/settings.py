@@ -1,0 +1,97 @@
+"""The fields of a config: which there are, their defaults, reading and comparing them.
+
+A config file defines `get_config() -> ConfigDict`. From here on a config is a plain dict.
+"""
+
+import json
+import os
+import runpy
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import ml_collections
+from ml_collections.config_dict import placeholder
+
+from fmjax import config as configs
+from fmjax import overrides, record
+from fmjax.config import ConfigError
+
+REQUIRED = ("seed", "steps", "batch_size", "data", "model", "loss", "optimizer", "sampler")
+OPTIONAL = {
+    "seeds": 1,
+    "accumulate": 1,
+    "steps_per_call": 1,
+    "log_every": 100,
+    "save_every": 0,
+    "eval_every": 0,
+    "clip_norm": placeholder(float),
+    "ema": (0.999,),
+    "data_dir": "~/tensorflow_datasets",
+    "codec": {"name": "fmjax.codecs:identity"},
+    "path": {"name": "fmjax.paths:linear"},
+    "predict": {"bind": "fmjax.paths:velocity"},
+    "source": {"bind": "fmjax.sources:normal"},
+    "parallel": {"name": "fmjax.shard:jit"},
+    "guidance": {},
+    "evaluators": {},
+    "pictures": {},
+    "checkpoint": {"keep_last": 2, "keep_best": 0, "best": "loss", "best_mode": "min"},
+    "sample_chunk": 512,
+    "init_from": placeholder(str),
+    "teacher": placeholder(str),
+    "tiny": (),
+}
+# What defines the model, the data and the objective: a work directory holds one of each.
+IDENTITY = (
+    "seed", "seeds", "batch_size", "data", "codec", "path", "predict", "source", "model", "loss",
+    "ema", "init_from", "teacher",
+)  # fmt: skip
+
+
+def load_config(path: str | os.PathLike[str], changes: Sequence[str] = ()) -> dict[str, Any]:
+    """The config of a file's `get_config()`, with 'field=value' changes, as a plain dict."""
+    if not Path(path).is_file():
+        raise ConfigError(f"no config file {str(path)!r}; see configs/ for those that come along")
+    namespace = runpy.run_path(str(path))
+    if "get_config" not in namespace:
+        raise ConfigError(f"{path} defines no get_config()")
+    return complete(namespace["get_config"](), changes)
+
+
+def complete(config: Mapping[str, Any], changes: Sequence[str] = ()) -> dict[str, Any]:
+    """A config with its optional fields filled in and changes applied, as a plain dict."""
+    missing = [field for field in REQUIRED if field not in config]
+    if missing:
+        raise ConfigError(f"the config lacks {', '.join(missing)}")
+    known = {*REQUIRED, *OPTIONAL}
+    for field in config:
+        if field not in known:
+            raise ConfigError(f"no field config.{field} is known{configs.suggest(field, known)}")
+    full = ml_collections.ConfigDict(OPTIONAL)
+    with full.unlocked():
+        for field in config:  # references between fields survive, so that they follow changes
+            get = getattr(config, "get_ref", config.get)
+            full[field] = config[field] if configs.is_group(config[field]) else get(field)
+    overrides.apply(full, changes)
+    return full.to_dict()
+
+
+def read_workdir(workdir: Path, changes: Sequence[str] = ()) -> dict[str, Any]:
+    """The config that a run was made with."""
+    try:
+        stored = json.loads((workdir / "config.json").read_text())
+    except FileNotFoundError:
+        raise ConfigError(f"{workdir} holds no run (no config.json); train one there") from None
+    return complete(stored, changes)
+
+
+def check_identity(workdir: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+    """Raise unless both define the same model, data and objective."""
+    changed = [f for f in IDENTITY if record.digest(old[f]) != record.digest(new[f])]
+    if changed:
+        shown = "; ".join(f"{f}: {old[f]} there, {new[f]} here" for f in changed)
+        raise ConfigError(
+            f"{workdir} holds a run of another config ({shown}). Choose another --workdir, undo "
+            "the change, or pass --allow-changes to go on with the new config"
+        )

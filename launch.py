@@ -1,0 +1,119 @@
+"""Train, evaluate or sample a flow.  Example:
+
+    python launch.py --config=configs/digits.py --workdir=runs/digits
+
+The same command again resumes where the run stopped. Any field of the config can be changed:
+
+    --config.steps=1000 --config.optimizer.learning_rate=3e-4
+    --config.loss=my_losses:huber --config.loss.delta=0.5      (a callable, and its arguments)
+
+Exit codes: 0 done · 1 unexpected error · 2 wrong input · 3 the loss is not finite
+            75 stopped by SIGTERM or Ctrl-C, and saved: run the same command again
+"""
+
+import argparse
+import contextlib
+import os
+import sys
+from pathlib import Path
+
+
+def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
+    """Flags, and the config changes as 'field=value'."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="On several hosts start the same command on each; see the README.",
+        allow_abbrev=False,
+    )  # fmt: skip
+    add = parser.add_argument
+    add("--config", metavar="FILE", help="a file with get_config(); see configs/")
+    add("--workdir", metavar="DIR", type=Path, help="where the run lives")
+    add("--mode", choices=("train", "prepare", "sample", "evaluate"), default="train",
+        help="train (then evaluate), prepare the data only, sample or evaluate a trained run")  # fmt: skip
+    add("--n", type=int, default=64, help="sample: how many (default 64)")
+    add("--cond", default="", help="sample: conditions, such as 3,5 (repeated in turn)")
+    add("--seed", type=int, default=0, help="sample: the seed (a run's own is --config.seed)")
+    add("--allow-changes", action="store_true",
+        help="resume although the model, data or objective of the config changed")  # fmt: skip
+    add(
+        "--profile", metavar="DIR", help="write a profiler trace there, for TensorBoard or Perfetto"
+    )
+    add("--debug-nans", action="store_true", help="stop at the operation that makes a NaN (slow)")
+    add("--no-cache", action="store_true", help="do not keep compiled programs between runs")
+    add("--distributed", action="store_true",
+        help="several hosts: start JAX's distributed runtime, which finds them on TPU and Slurm")  # fmt: skip
+    add("--coordinator", metavar="HOST:PORT", help="several hosts elsewhere: the first host")
+    add("--processes", type=int, help="… how many processes there are")
+    add("--process", type=int, help="… which one this is, from 0")
+    args, rest = parser.parse_known_args(argv)
+    wrong = [word for word in rest if not word.startswith("--config.")]
+    if wrong:
+        parser.error(f"unknown argument {wrong[0]!r}; see --help")
+    if args.mode in ("train", "prepare") and args.config is None:
+        parser.error(f"--mode={args.mode} needs --config=FILE")
+    if args.mode != "prepare" and args.workdir is None:
+        parser.error(f"--mode={args.mode} needs --workdir=DIR")
+    return args, [word.removeprefix("--config.") for word in rest]
+
+
+def start_jax(args: argparse.Namespace) -> None:
+    """Settings and devices, before anything is compiled."""
+    import jax
+
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    if not args.no_cache and not jax.config.jax_compilation_cache_dir:
+        jax.config.update("jax_compilation_cache_dir", os.path.join(cache, "fmjax", "xla"))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+    jax.config.update("jax_debug_nans", args.debug_nans)
+    if args.distributed or args.coordinator:
+        jax.distributed.initialize(args.coordinator, args.processes, args.process)
+    devices = jax.devices()
+    if jax.process_index() == 0:
+        print(
+            f"{len(devices)} × {devices[0].device_kind} ({devices[0].platform}), JAX {jax.__version__}"
+        )
+    accelerator = next(
+        (p for p in ("/dev/nvidia0", "/dev/accel0", "/dev/vfio/0") if os.path.exists(p)), None
+    )
+    if accelerator and devices[0].platform == "cpu":
+        print(
+            f"warning: there is an accelerator ({accelerator}), but this JAX runs on the CPU only; "
+            'install "jax[cuda13]" or "jax[tpu]"',
+            file=sys.stderr,
+        )
+
+
+def main(argv: list[str]) -> int:
+    """Run one mode; the exit code."""
+    args, changes = parse(argv)
+    sys.path.insert(0, os.getcwd())
+    start_jax(args)
+    import jax
+
+    from fmjax import checkpoint, config, loop, run, settings
+
+    say = print if jax.process_index() == 0 else lambda text: None
+    trace = jax.profiler.trace(args.profile) if args.profile else contextlib.nullcontext()
+    try:
+        with trace:
+            if args.mode == "sample":
+                words = [word for word in args.cond.split(",") if word]
+                return run.sample_run(
+                    args.workdir, changes, n=args.n, cond=words, seed=args.seed, say=say
+                )
+            if args.mode == "evaluate":
+                return run.evaluate_run(args.workdir, changes, say=say)
+            settled = settings.load_config(args.config, changes)
+            if args.mode == "prepare":
+                return run.prepare_run(settled, say=say)
+            return run.train_run(settled, args.workdir, allow_changes=args.allow_changes, say=say)
+    except (config.ConfigError, checkpoint.CheckpointError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except loop.NotFinite as error:
+        print(f"error: {error}; checkpoints before it are kept", file=sys.stderr)
+        return 3
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
