@@ -10,7 +10,7 @@ from fmjax.types import PRNGKey
 
 
 def squared_error(
-    prediction: Float[Array, " b *d"], target: Float[Array, " b *d"]
+    prediction: Float[Array, "..."], target: Float[Array, " b *d"]
 ) -> Float[Array, " b"]:
     """Mean over an example's entries of (prediction − target)², in float32; never broadcasts."""
     if prediction.shape != target.shape:

@@ -1,0 +1,133 @@
+import functools
+
+import closed_forms
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fmjax import paths, train
+from fmjax.losses import _common
+from fmjax.losses.flow_matching import flow_matching
+from fmjax.models.predict import predict
+from fmjax.types import Batch, Model, Nets
+
+MEAN, STD, N = 1.5, 0.5, 100_000
+DATA = closed_forms.gaussian([MEAN], STD)
+ROWS = [paths.x1, paths.x0, paths.velocity, paths.score]
+AFFINE = Model(
+    lambda key, batch: jnp.zeros(2),
+    lambda params, t, x, cond=None, *, key=None: params[0] * x + params[1],
+)
+
+
+def nets(net):
+    return Nets(online=net, stopped=net, ema=net)
+
+
+def constant(t):
+    return lambda key, n: jnp.full(n, t)
+
+
+PAIRS = [(paths.linear(), 0.25, row, measured_in) for row in ROWS for measured_in in ROWS]
+PAIRS += [(path, 0.7, row, row) for path in (paths.cosine(), paths.vp()) for row in ROWS]
+
+
+@pytest.mark.parametrize(("path", "t", "row", "measured_in"), PAIRS)
+def test_minimiser_is_the_marginal_velocity(path, t, row, measured_in):
+    """For Gaussian data every exact prediction is affine in x at a time: solve for the affine."""
+    model = predict(AFFINE, path=path, row=row)
+    weight = functools.partial(paths.weight, path=path, target=measured_in)
+    x1 = MEAN + STD * jax.random.normal(jax.random.key(0), (N, 1))
+
+    def loss(*params):
+        net = nets(train.bind(model, jnp.array(params)))
+        options = {"bridge": paths.bridge(path), "sample_t": constant(t), "weight": weight}
+        per_example, _ = flow_matching(net, jax.random.key(1), Batch(x1), **options)
+        return float(per_example.mean())
+
+    # a quadratic in two parameters is known from six values
+    at, a, b, c, d = loss(0, 0), loss(1, 0), loss(-1, 0), loss(0, 1), loss(0, -1)
+    cross = loss(1, 1) - a - c + at
+    hessian = np.array([[a + b - 2 * at, cross], [cross, c + d - 2 * at]])
+    params = np.linalg.solve(hessian, -np.array([a - b, c - d]) / 2)
+    x = jnp.array([[-0.5], [0.5], [1.0], [2.0]])
+    want = closed_forms.velocity(path.alpha, path.sigma, t, x, DATA)
+    got = train.bind(model, jnp.asarray(params, jnp.float32))(t, x)
+    np.testing.assert_allclose(got, want, atol=0.03 * (1 + np.abs(want).max()))
+
+
+def test_loss_at_the_exact_field_is_the_variance_that_remains():
+    path = paths.linear()
+    field = closed_forms.field(path.alpha, path.sigma, DATA)
+    x1 = MEAN + STD * jax.random.normal(jax.random.key(0), (N, 1))
+    t = 0.4
+    loss, metrics = flow_matching(nets(field), jax.random.key(1), Batch(x1), sample_t=constant(t))
+    # u = x1 − x0 given x_t: Var(u) − Cov(u, x_t)² / Var(x_t)
+    var = t**2 * STD**2 + (1 - t) ** 2
+    remains = STD**2 + 1 - (t * STD**2 - (1 - t)) ** 2 / var
+    np.testing.assert_allclose(loss.mean(), remains, rtol=0.02)
+    np.testing.assert_array_equal(metrics["velocity_mse"], loss)
+
+
+def test_x0_of_the_batch_is_used_and_rows_may_be_permuted():
+    key = jax.random.key(0)
+    x0, x1 = jax.random.normal(key, (8, 2)), jnp.arange(16.0).reshape(8, 2)
+    net = lambda t, x, cond=None, *, key=None: 0 * x  # noqa: E731
+    at = constant(0.5)
+    loss, _ = flow_matching(nets(net), key, Batch(x1, x0=x0), sample_t=at)
+    np.testing.assert_allclose(loss, ((x1 - x0) ** 2).mean(axis=1), rtol=1e-6)
+    order = jnp.array([3, 1, 0, 2, 7, 6, 5, 4])
+    permuted, _ = flow_matching(nets(net), key, Batch(x1[order], x0=x0[order]), sample_t=at)
+    np.testing.assert_array_equal(permuted, loss[order])
+
+
+def test_conditions_are_dropped_one_coin_an_example():
+    seen = []
+
+    def net(t, x, cond=None, *, key=None):
+        seen.append(cond)
+        return x
+
+    cond = jnp.arange(4000) % 10
+    flow_matching(
+        nets(net), jax.random.key(0), Batch(jnp.zeros((4000, 1)), cond), null=10, drop=0.3
+    )
+    dropped = np.asarray(seen[0]) == 10
+    assert abs(dropped.mean() - 0.3) < 0.03
+    np.testing.assert_array_equal(seen[0][~dropped], cond[~dropped])
+
+
+def test_continuous_conditions_drop_whole_rows():
+    cond = jnp.ones((500, 3))
+    got = _common.drop_condition(jax.random.key(0), cond, np.zeros(3, np.float32), 0.5)
+    assert set(np.asarray(got).sum(axis=1)) == {0.0, 3.0}
+
+
+def test_time_noise_dropping_and_dropout_have_keys_of_their_own():
+    keys = []
+
+    def net(t, x, cond=None, *, key=None):
+        keys.append(jax.random.key_data(key))
+        return x
+
+    with jax.debug_key_reuse(True):
+        flow_matching(
+            nets(net),
+            jax.random.key(0),
+            Batch(jnp.ones((4, 2)), jnp.zeros(4, int)),
+            null=1,
+            drop=0.5,
+        )
+    assert len(keys) == 1
+
+
+def test_a_velocity_of_another_shape_is_refused_not_broadcast():
+    net = lambda t, x, cond=None, *, key=None: x[:, :1]  # noqa: E731
+    with pytest.raises(ValueError, match="shape"):
+        flow_matching(nets(net), jax.random.key(0), Batch(jnp.ones((4, 2))))
+
+
+def test_dropping_needs_an_absent_condition():
+    with pytest.raises(ValueError, match="absent"):
+        _common.drop_condition(jax.random.key(0), jnp.zeros(3, int), None, 0.1)

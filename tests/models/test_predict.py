@@ -1,0 +1,40 @@
+import closed_forms
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fmjax import paths
+from fmjax.models.predict import predict
+from fmjax.types import Model
+
+DATA = closed_forms.mixture([0.5, 0.5], [[-1.0, 0.5], [1.0, 0.0]], 0.4)
+
+
+@pytest.mark.parametrize("row", [paths.x1, paths.x0, paths.score])
+@pytest.mark.parametrize("path", [paths.linear(), paths.cosine(), paths.vp()])
+def test_an_exact_prediction_becomes_the_exact_velocity(path, row):
+    def apply(params, t, x, cond=None, *, key=None):
+        x1, x0 = closed_forms.posterior(path.alpha, path.sigma, t, x, DATA)
+        a, b = row(path, jnp.asarray(t))
+        return a * x1 + b * x0
+
+    model = predict(Model(None, apply), path=path, row=row)
+    x = jax.random.normal(jax.random.key(0), (16, 2))
+    for t in (0.1, 0.5, 0.9):
+        want = closed_forms.velocity(path.alpha, path.sigma, t, x, DATA)
+        np.testing.assert_allclose(
+            model.apply(None, t, x), want, atol=1e-3 * (1 + np.abs(want).max())
+        )
+
+
+@pytest.mark.parametrize("row", [paths.x1, paths.x0, paths.score])
+def test_the_velocity_is_finite_at_both_ends(row):
+    model = predict(Model(None, lambda params, t, x, cond=None: x), path=paths.linear(), row=row)
+    for t in (0.0, 1.0):
+        assert np.isfinite(model.apply(None, t, jnp.ones((3, 2)))).all()
+
+
+def test_a_velocity_net_is_untouched():
+    model = Model(None, None)
+    assert predict(model, path=paths.linear()) is model

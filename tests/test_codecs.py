@@ -1,0 +1,33 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fmjax import codecs, sources
+
+
+def test_affine_maps_the_range_onto_minus_one_to_one_and_back():
+    codec = codecs.affine(low=0.0, high=16.0)
+    x = jnp.array([[0.0, 4.0, 16.0]])
+    np.testing.assert_allclose(codec.encode(x), [[-1, -0.5, 1]])
+    np.testing.assert_allclose(codec.decode(codec.encode(x)), x)
+    np.testing.assert_allclose(codec.decode(jnp.array([[-1.5, 1.5]])), [[0, 16]])
+    open_ended = codecs.affine(low=0.0, high=16.0, clip=False)
+    np.testing.assert_allclose(open_ended.decode(jnp.array([[1.5]])), [[20]])
+
+
+def test_identity():
+    x = jnp.ones((2, 3))
+    assert codecs.identity().decode(codecs.identity().encode(x)) is x
+
+
+def test_affine_of_an_empty_range_is_refused():
+    with pytest.raises(ValueError, match="low < high"):
+        codecs.affine(low=1.0, high=1.0)
+
+
+def test_a_source_of_another_shape_is_refused():
+    with pytest.raises(ValueError, match="match them"):
+        sources.distribution(
+            jax.random.key(0), jnp.zeros((4, 3)), sample=lambda key, n: jnp.zeros((n, 2))
+        )
