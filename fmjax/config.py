@@ -87,7 +87,7 @@ def build(node: Any, where: str = "config", **offered: Any) -> Any:
     return node
 
 
-def _call(node: Mapping[str, Any], where: str, offered: Mapping[str, Any]) -> Any:
+def _call(node: Any, where: str, offered: Mapping[str, Any]) -> Any:
     if "name" in node and "bind" in node:
         raise ConfigError(f"{where} has both 'name' (call once) and 'bind' (partial); keep one")
     kind = "name" if "name" in node else "bind"
