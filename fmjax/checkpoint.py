@@ -7,11 +7,9 @@ Every process calls every function here, on a directory that all of them see.
 """
 
 import contextlib
-import hashlib
-import json
 import logging
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent import futures
 from typing import Any
 
@@ -21,18 +19,14 @@ from etils import epath
 from jax.experimental import multihost_utils
 from orbax.checkpoint import v1 as ocp
 
+from fmjax import manifest
+from fmjax.manifest import CheckpointError as CheckpointError
 from fmjax.types import Params
 
-VERSION = 1  # of the manifest, and of what it vouches for
-MANIFEST = "manifest.json"
 DISK_FULL = ("No space left", "quota exceeded", "File too large")
 
 # Orbax logs a failed save as several tracebacks before it raises it.
 logging.getLogger("absl").addFilter(lambda record: "orbax" not in record.pathname)
-
-
-class CheckpointError(RuntimeError):
-    """A checkpoint cannot be read: which one, why, and the remedy."""
 
 
 class SaveError(CheckpointError):
@@ -41,8 +35,7 @@ class SaveError(CheckpointError):
 
 def steps(directory: epath.PathLike) -> list[int]:
     """The steps of the finished, undamaged checkpoints, ascending. Reads every byte of them."""
-    found = _folders(directory)
-    return [step for step, at in found if _is_finished(at) and _fault(step, at) is None]
+    return manifest.undamaged(directory)
 
 
 def load(
@@ -63,6 +56,8 @@ def load(
         like = saved
         for part in prefix.split("/"):
             like = like[part]
+        # Without the shardings it was saved in, whose devices may not exist here.
+        like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), like)
     _require_equal(folder, _named(like), _named(saved, prefix))
     return _read(folder, saved, like, prefix)
 
@@ -121,7 +116,9 @@ class Store:
         self._directory, self._say = _writable(directory), say
         self._last, self._count = keep_last, keep_best
         self._best, self._sign = best, 1 if best_mode == "min" else -1
-        finished = [step for step, folder in _folders(directory) if _is_finished(folder)]
+        finished = [
+            step for step, folder in manifest.folders(directory) if manifest.is_finished(folder)
+        ]
         self._newest = max(finished, default=None)
         self._ours = False  # whether `_newest` was saved or restored here
         self._pool = futures.ThreadPoolExecutor(1)
@@ -156,9 +153,12 @@ class Store:
             )
         if self._count and metrics is not None and self._best not in metrics:
             raise SaveError(f"no metric {self._best!r} to rank by; there are {sorted(metrics)}.")
+        if len({name.replace("/", ".") for name in _named(state)}) < len(jax.tree.leaves(state)):
+            # Orbax would store the one over the other, silently.
+            raise SaveError("two arrays have one name where '.' and '/' are alike: rename one.")
         numbers = {name: float(value) for name, value in (metrics or {}).items()}
         try:
-            self._remove(lambda other, folder: other == step or not _is_finished(folder))
+            self._remove(lambda other, folder: other == step or not manifest.is_finished(folder))
             response = ocp.save_async(self._directory / str(step), state)
         except Exception as error:
             raise self._failed(step, error) from error
@@ -182,7 +182,7 @@ class Store:
         (`jax.ShapeDtypeStruct` or arrays). All damaged, or another structure: `CheckpointError`.
         """
         self.wait()
-        step = _agreed(lambda: _choose(self._directory, None, self._say))
+        step = _agreed(lambda: manifest.choose(self._directory, None, self._say))
         if step is not None:
             folder = self._directory / str(step)
             saved = ocp.metadata(folder).metadata
@@ -195,31 +195,26 @@ class Store:
         response.result()
         if jax.process_index() != 0:
             return
-        folder = self._directory / str(step)
-        files = {name: _digest(path) for name, path in sorted(_files(folder))}
-        manifest = {"version": VERSION, "step": step, "metrics": metrics, "files": files}
-        draft = folder / f"{MANIFEST}.draft"
-        draft.write_text(json.dumps(manifest, indent=1))
-        draft.replace(folder / MANIFEST)
+        manifest.write(step, self._directory / str(step), metrics)
         # What is finished beyond this step is what `restore` found damaged.
-        found = [(s, f) for s, f in _folders(self._directory) if s <= step and _is_finished(f)]
-        scores = [
-            (self._sign * _manifest(f).get("metrics", {}).get(self._best, math.nan), s)
-            for s, f in found
+        found = [
+            (s, f)
+            for s, f in manifest.folders(self._directory)
+            if s <= step and manifest.is_finished(f)
         ]
+        scores = [(self._sign * manifest.metric(f, self._best), s) for s, f in found]
         ranked = sorted(score for score in scores if math.isfinite(score[0]))
         kept = {s for s, _ in found[-self._last :]} | {s for _, s in ranked[: self._count]}
         self._remove(lambda other, _: other not in kept)
 
     def _remove(self, which: Callable[[int, epath.Path], bool]) -> None:
-        for step, folder in _folders(self._directory) if jax.process_index() == 0 else ():
+        for step, folder in manifest.folders(self._directory) if jax.process_index() == 0 else ():
             if which(step, folder):
-                (folder / MANIFEST).unlink(missing_ok=True)  # first: half removed is unfinished
-                folder.rmtree()
+                manifest.remove(folder)
 
     def _failed(self, step: int, error: Exception) -> SaveError:
         with contextlib.suppress(OSError):
-            self._remove(lambda _, folder: not _is_finished(folder))
+            self._remove(lambda _, folder: not manifest.is_finished(folder))
         full = any(text in str(error) for text in DISK_FULL)
         return SaveError(
             f"{'disk full' if full else 'failed'} while saving step {step} in {self._directory} "
@@ -240,80 +235,6 @@ def _writable(directory: epath.PathLike) -> epath.Path:
             f"cannot write checkpoints to {path}: {error}. Choose a directory you may write to."
         ) from error
     return path
-
-
-def _folders(directory: epath.PathLike) -> list[tuple[int, epath.Path]]:
-    """Every step with its folder, ascending, Orbax's temporary "7.orbax-checkpoint-tmp" too."""
-    path, found = epath.Path(directory).expanduser().resolve(), []
-    for folder in path.iterdir() if path.exists() else ():
-        with contextlib.suppress(ValueError):
-            found.append((int(folder.name.split(".orbax-checkpoint-tmp")[0]), folder))
-    return sorted(found)
-
-
-def _is_finished(folder: epath.Path) -> bool:
-    return (folder / MANIFEST).exists()
-
-
-def _files(folder: epath.Path, prefix: str = "") -> Iterator[tuple[str, epath.Path]]:
-    for path in folder.iterdir():
-        if path.is_dir():
-            yield from _files(path, f"{prefix}{path.name}/")
-        else:
-            yield prefix + path.name, path
-
-
-def _digest(path: epath.Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _manifest(folder: epath.Path) -> dict[str, Any]:
-    try:
-        return json.loads((folder / MANIFEST).read_text())
-    except (OSError, ValueError):
-        return {}
-
-
-def _fault(step: int, folder: epath.Path) -> str | None:
-    """What is wrong with a checkpoint, None where nothing is."""
-    manifest = _manifest(folder)
-    version = manifest.get("version", 0)
-    if version > VERSION:
-        raise CheckpointError(
-            f"{folder} has format version {version}; this fmjax reads up to {VERSION}: update it."
-        )
-    if (version, manifest.get("step")) != (VERSION, step) or "files" not in manifest:
-        return f"{MANIFEST} is unreadable or another's"
-    for name, digest in manifest["files"].items():
-        try:
-            if _digest(folder / name) != digest:
-                return f"the SHA-256 of {name} differs"
-        except OSError as error:
-            return f"{name} cannot be read: {error}"
-    return None
-
-
-def _choose(directory: epath.PathLike, step: int | None, say: Callable[[str], None]) -> int | None:
-    """`step`, or the newest undamaged one; None where none (or not `step`) was ever finished."""
-    faults = {}
-    for found, folder in reversed(_folders(directory)):
-        if step not in (None, found):
-            continue
-        if not _is_finished(folder):
-            say(f"{folder} is unfinished (a save was interrupted) and ignored.")
-            continue
-        fault = _fault(found, folder)
-        if fault is None:
-            return found
-        faults[found] = fault
-        say(f"checkpoint {folder} is damaged ({fault}).")
-    if faults:
-        raise CheckpointError(
-            f"no undamaged checkpoint in {directory}: {faults}. Bring one back from a copy, "
-            "or choose another directory."
-        )
-    return None
 
 
 def _agreed(decide: Callable[[], int | None]) -> int | None:
@@ -337,7 +258,7 @@ def _weights(
     directory: epath.PathLike, step: int | None, ema: str | None, say: Callable[[str], None]
 ) -> tuple[epath.Path, Any, str]:
     """The folder of the checkpoint, its tree of metadata, and the name its weights are under."""
-    chosen = _agreed(lambda: _choose(directory, step, say))
+    chosen = _agreed(lambda: manifest.choose(directory, step, say))
     if chosen is None:
         wanted = "checkpoint" if step is None else f"step {step}"
         raise CheckpointError(f"no finished {wanted} in {directory}; steps: {steps(directory)}.")

@@ -12,8 +12,6 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from fmjax.types import PRNGKey
-
 
 class NotFinite(ArithmeticError):
     """The loss or the gradient stopped being finite; the message names the step."""
@@ -33,7 +31,7 @@ def loop(
     call: Callable[..., Any],
     state: Any,
     frozen: Any,
-    key: PRNGKey,
+    key: Any,
     *,
     start: int,
     stop: int,

@@ -126,12 +126,12 @@ def _accumulated(gradient: Callable[..., Any], key: PRNGKey, batch: Batch, parts
     if parts == 1:
         return gradient(key, batch)
 
-    def split(x: Array) -> Array:
+    def split(x: Any) -> Any:
         # every micro-batch takes rows from every device's share, so none of them moves
         return x.reshape(x.shape[0] // parts, parts, *x.shape[1:]).swapaxes(0, 1)
 
     micro = (jax.random.split(key, parts), jax.tree.map(split, batch))
-    zero = jax.eval_shape(gradient, *jax.tree.map(lambda x: x[0], micro))
+    zero = jax.eval_shape(lambda m: gradient(*jax.tree.map(lambda x: x[0], m)), micro)
     zero = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), zero)
     return jax.lax.scan(
         lambda total, m: (jax.tree.map(jnp.add, total, gradient(*m)), None), zero, micro

@@ -1,4 +1,4 @@
-"""Eight simulated devices, rank promotion as an error; before JAX starts."""
+"""Eight simulated devices, quick compilation, rank promotion as an error; before JAX starts."""
 
 import os
 
@@ -6,6 +6,8 @@ os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
 )
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# tests compile far longer than they compute
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "true")
 
 import jax  # noqa: E402
 

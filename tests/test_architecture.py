@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 LAYERS = {
     0: ["types", "config", "overrides"],
-    1: ["paths", "times", "sources", "optimizers"],
+    1: ["paths", "times", "sources", "optimizers", "manifest"],
     2: ["models", "guidance", "samplers", "shard", "checkpoint"],
     3: ["losses", "codecs", "metrics", "data"],
     4: ["train", "evaluate", "loop", "record", "pictures"],

@@ -1,0 +1,1 @@
+"""Evaluators: one a file, `(net, key, data, sample, *, …) -> named scalars`."""

@@ -1,0 +1,48 @@
+"""Whether a classifier of real data reads in a generated example the class it was asked for."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int
+
+from fmjax import types
+from fmjax.metrics import _common
+
+# Also a `features=` of the evaluators that compare in a feature space.
+features = _common.classifier_features
+
+
+def accuracy(predicted: Int[np.ndarray, " n"], wanted: Int[np.ndarray, " n"]) -> float:
+    """Share of equal entries, in [0, 1]."""
+    return float(np.mean(predicted == wanted))
+
+
+def classifier_accuracy(
+    net: Any,
+    key: types.PRNGKey,
+    data: types.Data,
+    sample: Callable[[int], types.Batch],
+    *,
+    split: str = "test",
+    fit: str = "train",
+    n: int | None = None,
+) -> dict[str, float]:
+    """Share of generated examples that a classifier of real data gives the conditioned label.
+
+    `conditional_accuracy`: over `n` generated rows (default: as many as `split`).
+    `classifier_test_accuracy`: the classifier's own, over the real rows of `split`.
+    They depend on the classifier (fitted on `fit`, fixed seed) and on the guidance scale.
+    A generator above the classifier's own accuracy makes typical examples, not better ones:
+    read it beside a distance. ValueError unless conditions are integer labels.
+    """
+    del net, key
+    n = _common.count(data, split, n)
+    judge = _common.classifier(data, fit)
+    test = data.take(split, _common.count(data, split, None))
+    made = sample(n)
+    return {
+        "classifier_test_accuracy": accuracy(judge.predict(test.x1), _common.labels(test)),
+        "conditional_accuracy": accuracy(judge.predict(made.x1), _common.labels(made)),
+        "conditional_n": float(n),
+    }

@@ -1,0 +1,40 @@
+import numpy as np
+import pytest
+
+from fmjax.metrics import _common, classifier
+
+
+def test_accuracy_is_the_share_of_equal_labels():
+    assert classifier.accuracy(np.array([1, 2, 3, 4]), np.array([1, 2, 3, 0])) == 0.75
+
+
+def test_real_digits_are_read_and_wrong_labels_are_not(key, digits, make_sample):
+    x1, cond, *_ = digits.take("test", None)
+    right = classifier.classifier_accuracy(None, key, digits, make_sample(x1, cond))
+    assert right["classifier_test_accuracy"] >= 0.97
+    assert right["conditional_accuracy"] == right["classifier_test_accuracy"]
+    assert right["conditional_n"] == 360
+    wrong = make_sample(x1, (cond + 1) % 10)
+    assert classifier.classifier_accuracy(None, key, digits, wrong)["conditional_accuracy"] < 0.02
+    assert all(isinstance(value, float) for value in right.values())
+
+
+def test_rows_generated_are_as_many_as_asked(key, digits, make_sample):
+    x1, cond, *_ = digits.take("test", None)
+    wrong_after_ten = np.where(np.arange(len(cond)) < 10, cond, (cond + 1) % 10)
+    sample = make_sample(x1, wrong_after_ten)
+    out = classifier.classifier_accuracy(None, key, digits, sample, n=10)
+    assert out["conditional_accuracy"] >= 0.9
+    assert out["conditional_n"] == 10
+
+
+def test_faint_noise_in_constant_pixels_changes_no_label(digits):
+    judge = _common.classifier(digits)
+    x = digits.take("test", None).x1
+    noisy = x + 0.01 * np.random.default_rng(0).normal(size=x.shape)
+    assert classifier.accuracy(judge.predict(x), judge.predict(noisy)) >= 0.99
+
+
+def test_unconditional_data_is_refused(key, normal, fresh, make_sample):
+    with pytest.raises(ValueError, match=r"needs one integer label .* got none"):
+        classifier.classifier_accuracy(None, key, normal, make_sample(fresh))

@@ -1,0 +1,169 @@
+"""The transformer: patches, positions, attention, its size, and what its options do."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+
+from fmjax import types
+from fmjax.models import _common, dit
+
+RNG = np.random.default_rng(0)
+X = jnp.asarray(RNG.normal(size=(3, 4, 8, 2)), jnp.float32)
+T = jnp.array([0.1, 0.5, 0.9])
+SMALL = {"width": 32, "depth": 1, "features": 16}
+
+
+def normal(*shape):
+    return jnp.asarray(RNG.normal(size=shape), jnp.float32)
+
+
+def filled(init, *args):
+    """Parameters from NumPy, which compiles nothing."""
+    shapes = jax.eval_shape(init, jax.random.key(0), *args)
+    return jax.tree.map(lambda a: normal(*a.shape) * a.shape[0] ** -0.5, shapes)
+
+
+def test_patches_are_cut_row_by_row_and_glued_back():
+    tokens = dit.patchify(X, 2)
+    assert tokens.shape == (3, 2 * 4, 2 * 2 * 2)
+    np.testing.assert_array_equal(tokens[1, 5], X[1, 2:4, 2:4].reshape(-1))
+    np.testing.assert_array_equal(dit.unpatchify(tokens, 2, X.shape), X)
+
+
+def test_positions_differ_and_separate_row_from_column():
+    codes = dit.positions(3, 5, 16).reshape(3, 5, 2, 8)
+    np.testing.assert_allclose(codes[2, 4, 0, :4], np.sin(2 / 10.0 ** np.arange(4)), rtol=1e-6)
+    np.testing.assert_allclose(codes[2, 4, 1, 4:], np.cos(4 / 10.0 ** np.arange(4)), rtol=1e-6)
+    assert len(np.unique(codes.reshape(15, 16).round(5), axis=0)) == 15
+
+
+def test_attention_in_closed_form():
+    q, k, v = np.asarray(normal(3, 2, 5, 3, 4))
+    expected = np.zeros_like(v)
+    for b in range(2):
+        for h in range(3):
+            weights = np.exp(q[b, :, h] @ k[b, :, h].T / 2.0)
+            expected[b, :, h] = weights / weights.sum(-1, keepdims=True) @ v[b, :, h]
+    out = dit.attend(*map(jnp.asarray, (q, k, v)))
+    np.testing.assert_allclose(out, expected, atol=1e-5)
+
+
+def test_the_softmax_of_bfloat16_is_in_float32():
+    """Logits of 256 and 257 are one bfloat16 number; their weights are 0.27 and 0.73."""
+    q = jnp.array([16.0, 1.0, 0.0, 0.0], jnp.bfloat16).reshape(1, 1, 1, 4)
+    k = jnp.array([[32.0, 0, 0, 0], [32.0, 2, 0, 0]], jnp.bfloat16).reshape(1, 2, 1, 4)
+    v = jnp.array([[0.0] * 4, [1.0] * 4], jnp.bfloat16).reshape(1, 2, 1, 4)
+    out = dit.attend(q, k, v).astype(jnp.float32)
+    np.testing.assert_allclose(out, jax.nn.sigmoid(1.0), atol=4e-3)
+
+
+@pytest.fixture(scope="module")
+def born():
+    return jax.jit(lambda key: dit.dit(**SMALL).init(key, types.Batch(X)))(jax.random.key(1))
+
+
+def test_it_starts_as_the_zero_function_and_learns_from_there(born):
+    def loss(projection):
+        params = {**born, "output": {**born["output"], "projection": projection}}
+        out = dit.dit(**SMALL).apply(params, T, X)
+        return jnp.mean((out - X) ** 2), out
+
+    grads, out = jax.jit(jax.grad(loss, has_aux=True))(born["output"]["projection"])
+    np.testing.assert_array_equal(out, np.zeros_like(X))
+    assert np.abs(grads["kernel"]).max() > 1e-3
+
+
+def test_blocks_start_as_the_identity(born):
+    block = dit._Block(True, 4, 4, 0.0, False, None)
+    h, c = normal(3, 8, 32), normal(3, 1, 32)
+    apply = jax.jit(lambda params: block.apply({"params": params}, h, c))
+    np.testing.assert_array_equal(apply(born["block_0"]), h)
+    later = apply(filled(block.init, h, c)["params"])
+    assert np.abs(later - h).max() > 0.1
+
+
+def test_normalised_queries_and_keys_bound_the_logits():
+    x = normal(2, 6, 32)
+    attention = dit._Attention(heads=4, qk_norm=True, dtype=None)
+    params = filled(attention.init, x)["params"]
+    params["q_norm"]["scale"] = params["k_norm"]["scale"] = jnp.ones(8)
+    largest = []
+    for factor in (1.0, 1000.0):
+        params["qkv"] = {"kernel": factor * params["qkv"]["kernel"], "bias": jnp.zeros(96)}
+        _, seen = attention.apply({"params": params}, x, capture_intermediates=True)
+        q, k = (seen["intermediates"][name]["__call__"][0] for name in ("q_norm", "k_norm"))
+        largest.append(np.abs(np.einsum("bnhd,bmhd->bhnm", q, k)).max() / np.sqrt(8))
+    assert max(largest) <= np.sqrt(8) * (1 + 1e-5)
+    np.testing.assert_allclose(largest[0], largest[1], rtol=1e-3)
+
+
+@pytest.mark.parametrize("qk_norm", [False, True])
+def test_only_normalised_attention_ignores_the_scale_of_queries_and_keys(qk_norm):
+    x = normal(2, 6, 32)
+    attention = dit._Attention(heads=4, qk_norm=qk_norm, dtype=None)
+    params = filled(attention.init, x)["params"]
+    apply = jax.jit(lambda qkv: attention.apply({"params": {**params, "qkv": qkv}}, x))
+    scale = np.repeat(np.float32([1000, 1000, 1]), 32)
+    before = apply(params["qkv"])
+    scaled = {
+        "kernel": params["qkv"]["kernel"] * scale[None],
+        "bias": params["qkv"]["bias"] * scale,
+    }
+    change = np.abs(apply(scaled) - before).max()
+    assert (change < 1e-3) == qk_norm
+
+
+def test_rematerialising_changes_neither_parameters_nor_gradients():
+    plain, remat = dit.dit(**SMALL), dit.dit(**SMALL, remat=True)
+    a, b = (jax.eval_shape(m.init, jax.random.key(1), types.Batch(X)) for m in (plain, remat))
+    assert jax.tree.map(jnp.shape, a) == jax.tree.map(jnp.shape, b)
+    params = filled(plain.init, types.Batch(X))
+
+    def grads(model):
+        return jax.jit(jax.grad(lambda p: jnp.mean(model.apply(p, T, X) ** 2)))(params)
+
+    close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)  # noqa: E731
+    jax.tree.map(close, grads(plain), grads(remat))
+    program = jax.make_jaxpr(jax.grad(lambda p: jnp.sum(remat.apply(p, T, X))))(params)
+    assert "remat" in str(program)
+
+
+def test_the_size_of_s2_in_closed_form():
+    """33 M, as published, on 32 x 32 x 4 latents of 1000 classes."""
+    w, depth, f, k, classes = 384, 12, 256, 2 * 2 * 4, 1000
+    model = dit.dit(width=w, depth=depth, heads=6, num_classes=classes)
+    batch = types.Batch(jnp.zeros((1, 32, 32, 4)), jnp.zeros(1, jnp.int32))
+    shapes = jax.eval_shape(model.init, jax.random.key(0), batch)
+    block = (6 * w * w + 6 * w) + (3 * w * w + 3 * w) + (w * w + w) + (8 * w * w + 5 * w)
+    head = (2 * w * w + 2 * w) + (w * k + k)
+    ends = (f * w + w) + (w * w + w) + (classes + 1) * w + (k * w + w)
+    size = sum(a.size for a in jax.tree.leaves(shapes))
+    assert size == depth * block + head + ends
+    assert round(size / 1e6) == 33
+
+
+class Plain(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        return _common.dense(x, 7, name="map")
+
+
+def test_a_flattened_dense_is_a_dense():
+    x = normal(2, 3, 4, 5)
+    params = filled(Plain().init, x)["params"]["map"]
+    out = Plain().apply({"params": {"map": params}}, x)
+    expected = np.einsum("abcd,dk->abck", x, params["kernel"]) + np.asarray(params["bias"])
+    np.testing.assert_allclose(out, expected, atol=1e-5)
+
+
+def test_shapes_that_do_not_fit_are_errors():
+    model = dit.dit(**SMALL)
+    with pytest.raises(ValueError, match="images of 5x4 do not divide into patches of 2x2"):
+        model.init(jax.random.key(1), types.Batch(jnp.zeros((1, 5, 4, 1))))
+    with pytest.raises(ValueError, match=r"x has shape \(1, 2\); expected images"):
+        model.init(jax.random.key(1), types.Batch(jnp.zeros((1, 2))))
+    for width, heads in ((30, 4), (30, 5)):
+        with pytest.raises(ValueError, match=f"width {width} with {heads} heads.*Try width="):
+            dit.dit(width=width, heads=heads)
