@@ -31,7 +31,15 @@ def get_config():
     config.sampler = dict(
         bind="fmjax.samplers.ode:ode", solver=dict(name="diffrax:Heun"), steps=10
     )
-    config.evaluators = dict()
+    config.evaluators = dict(
+        classifier=dict(bind="fmjax.metrics.classifier:classifier_accuracy"),
+        energy=dict(bind="fmjax.metrics.energy:energy", draws=5),
+        frechet=dict(bind="fmjax.metrics.frechet:frechet"),
+        memorisation=dict(bind="fmjax.metrics.memorisation:memorisation"),
+        manifold=dict(bind="fmjax.metrics.precision_recall:manifold"),
+        mmd=dict(bind="fmjax.metrics.mmd:mmd"),
+        wasserstein=dict(bind="fmjax.metrics.wasserstein:wasserstein"),
+    )
     config.pictures = dict(
         samples=dict(bind="fmjax.pictures:grid", low=0.0, high=16.0),
         trajectories=dict(bind="fmjax.pictures:trajectories", low=0.0, high=16.0),

@@ -83,12 +83,13 @@ def assemble(config: dict[str, Any], teacher: tuple[Any, Params] | None = None) 
     )
 
 
-def build_data(config: Mapping[str, Any]) -> list[Data]:
-    """The data set, once a seed; prepared if it has to be."""
+def build_data(config: Mapping[str, Any], **options: Any) -> list[Data]:
+    """The data set, once a seed. `prepare=True` also makes those that a run does not."""
     offered = {
         "batch_size": config["batch_size"],
         "data_dir": os.path.expanduser(config["data_dir"]),
         "process": (jax.process_index(), jax.process_count()),
+        **options,
     }
     seeds = range(config["seed"], config["seed"] + config["seeds"])
     return [configs.build(config["data"], "config.data", seed=s, **offered) for s in seeds]

@@ -304,7 +304,7 @@ def sample_run(
 
 def prepare_run(config: dict[str, Any], *, say: Callable[[str], None] = print) -> int:
     """Prepare the data of a config, and nothing else."""
-    data = assemble.build_data(config)[0]
+    data = assemble.build_data(config, prepare=True)[0]
     say(f"{config['data']['name']} is ready: {dict(data.splits)} rows in {config['data_dir']}")
     return 0
 

@@ -1,0 +1,1 @@
+"""Data sets: factories of `types.Data`."""

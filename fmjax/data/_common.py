@@ -1,0 +1,85 @@
+"""What data sets share: the rows of a step, the names of classes, and errors about splits."""
+
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Int
+
+from fmjax.types import Batch
+
+
+def permutation(rows: int, *words: int) -> Int[np.ndarray, " rows"]:
+    """A permutation of `rows` that depends on the non-negative `words` and nothing else.
+
+    NumPy promises the raw bits of a bit generator for ever, but not what `Generator.permutation`
+    makes of them; sorting the bits keeps an old run's data order under a newer NumPy.
+    """
+    bits = np.random.Philox(np.random.SeedSequence(words)).random_raw(rows)
+    return np.argsort(bits, kind="stable")
+
+
+def split_word(split: str) -> int:
+    """A number for a split's name, the same in every process (`hash` of a string is not)."""
+    return zlib.crc32(split.encode())
+
+
+def fixed_rows(split: str, rows: int, n: int | None) -> Int[np.ndarray, " n"]:
+    """The first `n` (None: all) rows of one fixed order, so that fewer are an unbiased subset.
+
+    Raises ValueError when the split has fewer than `n` rows.
+    """
+    if n is not None and not 0 < n <= rows:
+        raise ValueError(
+            f"{n} rows asked of split {split!r}, which has {rows}; "
+            f"ask for 1 to {rows}, or for None to get all of them"
+        )
+    return permutation(rows, split_word(split))[:n]
+
+
+def local_share(batch_size: int, process: tuple[int, int]) -> tuple[int, int]:
+    """Process i of P takes rows [i·B/P, (i+1)·B/P) of the global batch: (start, stop).
+
+    Contiguous, so that a row's place in the global batch does not depend on P.
+    """
+    index, count = process
+    if not 0 <= index < count:
+        raise ValueError(f"process={process}: expected (index, count) with 0 <= index < count")
+    if batch_size < 1 or batch_size % count:
+        raise ValueError(
+            f"batch_size={batch_size} is global and cannot be shared equally by {count} "
+            f"process(es); choose a positive multiple of {count}"
+        )
+    share = batch_size // count
+    return index * share, (index + 1) * share
+
+
+def check_split(split: str, splits: Mapping[str, int]) -> None:
+    """Raise ValueError, listing the splits, for one that is not there."""
+    if split not in splits:
+        raise ValueError(f"there is no split {split!r}; there are: {', '.join(sorted(splits))}")
+
+
+def spec_of(batch: Batch) -> Batch:
+    """One example of `batch` as `jax.ShapeDtypeStruct`s, without the leading axis."""
+    return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), batch)
+
+
+def canonical(array: Any) -> np.ndarray:
+    """A host array in the type that JAX gives it: 32 bits unless 64 are enabled."""
+    array = np.asarray(array)
+    return array.astype(jax.dtypes.canonicalize_dtype(array.dtype), copy=False)
+
+
+def class_reader(names: Sequence[str]) -> Callable[[str], np.int32]:
+    """From a class's name to its number; ValueError that lists the choices for any other word."""
+    numbers = {name: np.int32(i) for i, name in enumerate(names)}
+
+    def read(word: str) -> np.int32:
+        if word not in numbers:
+            raise ValueError(f"there is no class {word!r}; there are: {', '.join(numbers)}")
+        return numbers[word]
+
+    return read
