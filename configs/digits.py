@@ -4,7 +4,7 @@ from ml_collections import ConfigDict
 def get_config():
     config = ConfigDict()
     config.seed = 0
-    config.steps = 3000
+    config.steps = 5000
     config.steps_per_call = 50
     config.batch_size = 128
     config.log_every = 50
@@ -14,7 +14,7 @@ def get_config():
 
     config.data = dict(name="fmjax.data.digits:digits")
     config.codec = dict(name="fmjax.codecs:affine", low=0.0, high=16.0)
-    config.model = dict(name="fmjax.models.dit:dit", patch=2, width=128, depth=4, heads=4, dropout=0.1)
+    config.model = dict(name="fmjax.models.resmlp:resmlp", width=256, depth=4, dropout=0.3)
     config.loss = dict(bind="fmjax.losses.flow_matching:flow_matching", drop=0.1)
     config.optimizer = dict(
         name="optax:adamw",
@@ -22,15 +22,13 @@ def get_config():
             name="optax:warmup_cosine_decay_schedule",
             init_value=0.0,
             peak_value=1e-3,
-            warmup_steps=100,
+            warmup_steps=config.get_ref("steps") // 30,
             decay_steps=config.get_ref("steps"),
         ),
         weight_decay=0.01,
         mask=dict(bind="fmjax.optimizers:kernels"),
     )
-    config.sampler = dict(
-        bind="fmjax.samplers.ode:ode", solver=dict(name="diffrax:Heun"), steps=10
-    )
+    config.sampler = dict(bind="fmjax.samplers.ode:ode", solver=dict(name="diffrax:Heun"), steps=10)
     config.evaluators = dict(
         classifier=dict(bind="fmjax.metrics.classifier:classifier_accuracy"),
         energy=dict(bind="fmjax.metrics.energy:energy", draws=5),
@@ -44,5 +42,8 @@ def get_config():
         samples=dict(bind="fmjax.pictures:grid", low=0.0, high=16.0),
         trajectories=dict(bind="fmjax.pictures:trajectories", low=0.0, high=16.0),
     )
-    config.tiny = ("steps=4", "steps_per_call=2")
+    config.tiny = (
+        "steps=4", "steps_per_call=2", "log_every=2", "save_every=2", "batch_size=16",
+        "model.width=16", "model.depth=1", "sampler.steps=2", "sample_chunk=64",
+    )  # fmt: skip
     return config

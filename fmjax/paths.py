@@ -90,18 +90,18 @@ def score(path: Path, t: Scalar) -> tuple[Scalar, Scalar]:
     return jnp.zeros_like(t), -1 / path.sigma(t)
 
 
-def coefficients(path: Path, t: Time, *, source: Row, target: Row) -> tuple[Scalar, Scalar]:
-    """(λ, μ) with target = λ·source + μ·x_t.
+def coefficients(path: Path, t: Time, *, of: Row, to: Row) -> tuple[Scalar, Scalar]:
+    """(λ, μ) with `to` = λ·`of` + μ·x_t.
 
     Exact wherever det ≠ 0. Not defined (NaN or infinite, no limit is taken): x1 → other at σ = 0,
     x0 → other and score → other at α = 0, anything from or to the score at σ = 0.
     A row to itself is the identity at every t.
     """
     t = jnp.asarray(t, jnp.float32)
-    if source is target:
+    if of is to:
         return jnp.ones_like(t), jnp.zeros_like(t)
     alpha, sigma = path.alpha(t), path.sigma(t)
-    (a, b), (p, q) = source(path, t), target(path, t)
+    (a, b), (p, q) = of(path, t), to(path, t)
     det = a * sigma - b * alpha
     return (p * sigma - q * alpha) / det, (a * q - b * p) / det
 
@@ -112,20 +112,20 @@ def convert(
     xt: Float[Array, " b *d"],
     prediction: Float[Array, " b *d"],
     *,
-    source: Row,
-    target: Row,
+    of: Row,
+    to: Row,
 ) -> Float[Array, " b *d"]:
-    """The target at x_t from a prediction of the source, e.g. velocity → score; see `coefficients`.
+    """The row `to` at x_t from a prediction `of` another; see `coefficients`.
 
     Valid for expectations too, so it turns the marginal velocity into the marginal score.
     """
-    scale, shift = coefficients(path, t, source=source, target=target)
+    scale, shift = coefficients(path, t, of=of, to=to)
     return like(scale, xt) * prediction + like(shift, xt) * xt
 
 
-def weight(t: Time, *, path: Path, target: Row, source: Row = velocity) -> Scalar:
-    """λ²(t): a squared error in `source` times this is the squared error in `target`."""
-    return coefficients(path, t, source=source, target=target)[0] ** 2
+def weight(t: Time, *, path: Path, to: Row, of: Row = velocity) -> Scalar:
+    """λ²(t): a squared error in `of` times this is the squared error in `to`."""
+    return coefficients(path, t, of=of, to=to)[0] ** 2
 
 
 def interpolate(

@@ -49,10 +49,10 @@ def test_nodes_nest_in_arguments_and_sequences():
     assert isinstance(tx, optax.GradientTransformation)
     node = {
         "bind": LOSS,
-        "weight": {"bind": "fmjax.paths:weight", "target": {"bind": "fmjax.paths:x1"}},
+        "weight": {"bind": "fmjax.paths:weight", "to": {"bind": "fmjax.paths:x1"}},
     }
     loss = configs.build(node, path=paths.linear())
-    assert loss.keywords["weight"].keywords["target"] is paths.x1
+    assert loss.keywords["weight"].keywords["to"] is paths.x1
     assert configs.build({"a": [1, {"bind": "fmjax.paths:x1"}]}) == {"a": [1, paths.x1]}
 
 

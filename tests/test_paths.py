@@ -64,7 +64,7 @@ def test_vp_and_cosine_keep_the_variance():
 @pytest.mark.parametrize("target", ROWS)
 def test_every_prediction_converts_to_every_other(path, source, target):
     xt, _ = paths.interpolate(path, T, X0, X1)
-    got = paths.convert(path, T, xt, value(path, source, T, X0, X1), source=source, target=target)
+    got = paths.convert(path, T, xt, value(path, source, T, X0, X1), of=source, to=target)
     want = value(path, target, T, X0, X1)
     np.testing.assert_allclose(got, want, rtol=2e-4, atol=2e-4 * np.abs(want).max())
 
@@ -75,17 +75,17 @@ def test_weight_is_the_ratio_of_squared_errors(path, source, target):
     xt, _ = paths.interpolate(path, T, X0, X1)
     guess = jax.random.normal(jax.random.key(2), X0.shape)
     error = guess - value(path, source, T, X0, X1)
-    convert = lambda p: paths.convert(path, T, xt, p, source=source, target=target)  # noqa: E731
+    convert = lambda p: paths.convert(path, T, xt, p, of=source, to=target)  # noqa: E731
     converted = convert(guess) - convert(guess - error)
     squared = lambda e: jnp.sum(e**2, axis=(1, 2))  # noqa: E731
-    ratio = paths.weight(T, path=path, source=source, target=target)
+    ratio = paths.weight(T, path=path, of=source, to=target)
     np.testing.assert_allclose(squared(converted), ratio * squared(error), rtol=1e-2)
 
 
 @pytest.mark.parametrize("row", ROWS)
 def test_conversion_to_itself_is_the_identity_even_where_it_would_be_singular(path, row):
     for t in (0.0, 1.0):
-        same = paths.convert(path, t, X0, X1, source=row, target=row)
+        same = paths.convert(path, t, X0, X1, of=row, to=row)
         np.testing.assert_array_equal(same, X1)
 
 
@@ -93,7 +93,7 @@ def test_velocity_converts_at_both_ends_of_the_linear_path():
     v = X1 - X0
     for t, xt in ((0.0, X0), (1.0, X1)):
         to = lambda row, t=t, xt=xt: paths.convert(  # noqa: E731
-            paths.linear(), t, xt, v, source=paths.velocity, target=row
+            paths.linear(), t, xt, v, of=paths.velocity, to=row
         )
         np.testing.assert_allclose(to(paths.x1), X1, atol=1e-6)
         np.testing.assert_allclose(to(paths.x0), X0, atol=1e-6)
@@ -106,7 +106,7 @@ def test_marginal_velocity_and_score_of_a_mixture_convert_into_each_other(path, 
     x = jax.random.normal(jax.random.key(3), (64, 2))
     v = closed_forms.velocity(path.alpha, path.sigma, t, x, data)
     at = closed_forms.marginal(path.alpha, path.sigma, t, data)
-    got = paths.convert(path, t, x, v, source=paths.velocity, target=paths.score)
+    got = paths.convert(path, t, x, v, of=paths.velocity, to=paths.score)
     want = closed_forms.score(at, x)
     np.testing.assert_allclose(got, want, atol=1e-3 * (1 + np.abs(want).max()))
 

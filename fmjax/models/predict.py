@@ -25,6 +25,6 @@ def predict(
     ) -> Float[Array, " b *d"]:
         safe = jnp.clip(jnp.asarray(t, jnp.float32), eps, 1 - eps)
         prediction = model.apply(params, t, x, cond, **kw)
-        return paths.convert(path, safe, x, prediction, source=row, target=paths.velocity)
+        return paths.convert(path, safe, x, prediction, of=row, to=paths.velocity)
 
     return Model(model.init, apply)

@@ -37,7 +37,7 @@ PAIRS += [(path, 0.7, row, row) for path in (paths.cosine(), paths.vp()) for row
 def test_minimiser_is_the_marginal_velocity(path, t, row, measured_in):
     """For Gaussian data every exact prediction is affine in x at a time: solve for the affine."""
     model = predict(AFFINE, path=path, row=row)
-    weight = functools.partial(paths.weight, path=path, target=measured_in)
+    weight = functools.partial(paths.weight, path=path, to=measured_in)
     x1 = MEAN + STD * jax.random.normal(jax.random.key(0), (N, 1))
 
     def loss(*params):

@@ -1,0 +1,47 @@
+"""The checkerboard with an NNX network that predicts the data, three seeds at once."""
+
+from ml_collections import ConfigDict
+
+
+def get_config():
+    config = ConfigDict()
+    config.seed = 0
+    config.seeds = 3
+    config.steps = 20_000
+    config.steps_per_call = 500
+    config.batch_size = 512
+    config.log_every = 500
+    config.save_every = 10_000
+    config.ema = (0.999,)
+
+    config.data = dict(name="fmjax.data.toy:toy", target=dict(bind="fmjax.data.toy:checkerboard"))
+    config.path = dict(name="fmjax.paths:cosine")
+    config.predict = dict(bind="fmjax.paths:x1")
+    config.model = dict(name="fmjax.models.nnx_mlp:nnx_mlp", width=128, depth=3)
+    config.loss = dict(
+        bind="fmjax.losses.flow_matching:flow_matching",
+        sample_t=dict(bind="fmjax.times:stratified"),
+        weight=dict(bind="fmjax.paths:weight", to=dict(bind="fmjax.paths:x1")),
+    )
+    config.optimizer = dict(
+        name="optax:adam",
+        learning_rate=dict(
+            name="optax:cosine_decay_schedule", init_value=2e-3, decay_steps=config.get_ref("steps")
+        ),
+    )
+    config.sampler = dict(bind="fmjax.samplers.ode:ode", rtol=1e-4, atol=1e-4)
+    config.evaluators = dict(
+        energy=dict(bind="fmjax.metrics.energy:energy", draws=5),
+        wasserstein=dict(bind="fmjax.metrics.wasserstein:wasserstein"),
+    )
+    config.pictures = dict(
+        samples=dict(bind="fmjax.pictures:scatter"),
+        trajectories=dict(bind="fmjax.pictures:flow_lines"),
+    )
+    config.tiny = (
+        "steps=4", "steps_per_call=2", "log_every=2", "save_every=2", "batch_size=16", "seeds=2",
+        "model.width=8", "sampler.rtol=0.1", "sampler.atol=0.1", "sample_chunk=64",
+        "pictures.samples.n=64", "pictures.trajectories.n=8",
+        "evaluators.energy.n=64", "evaluators.energy.draws=1", "evaluators.wasserstein.n=64",
+    )  # fmt: skip
+    return config

@@ -1,0 +1,215 @@
+"""Every config is built and put through the same checks, and so is every part it names.
+
+Whoever adds a loss, a model, a sampler or a data set names it in a config and gets these free.
+"""
+
+import functools
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import closed_forms
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fmjax import assemble, config, paths, settings, shard, sources, train
+from fmjax.types import Batch, Nets
+
+ROOT = Path(__file__).parent.parent
+CONFIGS = sorted((ROOT / "configs").glob("*.py"))
+KEY = jax.random.key(0)
+
+
+@functools.cache
+def shrunk(path, *changes):
+    tiny = settings.load_config(path)["tiny"]
+    assert tiny, f"{path.name}: config.tiny is empty"
+    return settings.load_config(path, (*tiny, *changes))
+
+
+@pytest.fixture(scope="session")
+def data_dir(tmp_path_factory):
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture(params=CONFIGS, ids=lambda p: p.stem)
+def parts(request, data_dir):
+    return built(request.param, str(data_dir))
+
+
+@functools.cache
+def built(path, data_dir, *changes):
+    return assemble.assemble(shrunk(path, f"data_dir={data_dir}", *changes))
+
+
+def nodes(node, kind):
+    """The callables named anywhere in a config."""
+    if isinstance(node, Mapping):
+        for key, value in node.items():
+            if key in ("name", "bind") and isinstance(value, str):
+                yield value
+            else:
+                yield from nodes(value, kind)
+    elif isinstance(node, list | tuple):
+        for value in node:
+            yield from nodes(value, kind)
+
+
+def batch_of(parts, n=16):
+    """A batch in model space."""
+    data = parts.datas[0]
+    batch = data.sample(KEY, n) if data.sample else data.batch("train", 0)
+    batch = jax.tree.map(jnp.asarray, batch)
+    return batch._replace(x1=parts.codec.encode(batch.x1))
+
+
+def params_of(parts):
+    """Parameters after a little noise, so that no output is zero by its initialisation."""
+    params = train.init_params(parts.model, KEY, assemble.example(parts))
+    leaves, tree = jax.tree.flatten(params)
+    keys = jax.random.split(jax.random.key(1), len(leaves))
+    noisy = [p + 0.05 * jax.random.normal(k, p.shape) for p, k in zip(leaves, keys, strict=True)]
+    return jax.tree.unflatten(tree, noisy)
+
+
+def test_headers_say_command_time_hardware_and_result():
+    for path in CONFIGS:
+        header = re.match(r'"""(.*?)"""', path.read_text(), re.DOTALL)
+        assert header, f"{path.name} has no header"
+        text = header.group(1)
+        assert f"python launch.py --config=configs/{path.name} --workdir=" in text, path.name
+        for word in ("Hardware:", "Time:", "Result:", "Measured:"):
+            assert word in text, f"{path.name}: its header lacks {word!r}"
+
+
+@pytest.mark.parametrize("folder", ["losses", "models", "samplers"])
+def test_every_public_loss_model_and_sampler_is_named_in_a_config(folder):
+    named = {name for path in CONFIGS for name in nodes(settings.load_config(path), folder)}
+    for file in (ROOT / "fmjax" / folder).glob("[!_]*.py"):
+        if file.stem != "predict":  # a wrapper, which every config has by its field `predict`
+            assert any(n.startswith(f"fmjax.{folder}.{file.stem}:") for n in named), file
+
+
+def test_model_gives_a_velocity_and_is_deterministic_without_a_key(parts):
+    batch, params = batch_of(parts), params_of(parts)
+    net = train.bind(parts.model, params)
+    t = jnp.linspace(0.1, 0.9, len(batch.x1))
+    v = net(t, batch.x1, batch.cond)
+    assert v.shape == batch.x1.shape
+    assert v.dtype == batch.x1.dtype
+    assert np.isfinite(v).all()
+    np.testing.assert_array_equal(v, net(t, batch.x1, batch.cond))
+    order = jnp.flip(jnp.arange(len(batch.x1)))
+    shuffled = jax.tree.map(lambda x: x[order], (t, batch.x1, batch.cond))
+    np.testing.assert_allclose(net(*shuffled), v[order], atol=1e-4)
+    np.testing.assert_allclose(
+        net(0.5, batch.x1, batch.cond), net(jnp.full(len(t), 0.5), batch.x1, batch.cond), atol=1e-5
+    )
+
+
+def test_objective_is_one_finite_value_an_example_with_finite_gradients(parts):
+    batch, params = batch_of(parts)._replace(), params_of(parts)
+    raw = batch._replace(x1=parts.codec.decode(batch.x1))
+
+    @jax.jit
+    def loss(params, key):
+        net = train.bind(parts.model, params)
+        per_example, metrics = parts.objective(Nets(net, net, net), key, raw)
+        assert per_example.shape == (len(batch.x1),)
+        assert all(m.shape == per_example.shape for m in metrics.values())
+        return per_example.sum()
+
+    with jax.debug_key_reuse(True):
+        value, grads = jax.value_and_grad(loss)(params, jax.random.key(5))
+    assert np.isfinite(value)
+    assert all(np.isfinite(g).all() for g in jax.tree.leaves(grads))
+    assert any(np.abs(g).max() > 0 for g in jax.tree.leaves(grads))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
+def test_objective_is_least_at_the_exact_field_and_permutes_with_its_rows(path):
+    law = paths.linear()
+    node = settings.load_config(path)["loss"]
+    objective = config.build(
+        node, path=law, bridge=paths.bridge(law), source=sources.normal, null=None
+    )
+    objective = functools.partial(
+        objective, drop=0.0, sample_t=lambda key, n: jnp.linspace(0.1, 0.9, n)
+    )
+    data = closed_forms.mixture([0.5, 0.5], [[-1.0, 0.0], [1.0, 0.5]], 0.5)
+    exact = closed_forms.field(law.alpha, law.sigma, data)
+    batch = Batch(closed_forms.sample(KEY, 4096, data), x0=jax.random.normal(KEY, (4096, 2)))
+
+    def loss(net, batch):
+        return objective(Nets(net, net, net), KEY, batch)[0]
+
+    at = loss(exact, batch)
+    for change in (lambda v, x: v + 0.5, lambda v, x: 1.3 * v, lambda v, x: v + 0.2 * x):
+        other = lambda t, x, c=None, *, key=None, f=change: f(exact(t, x), x)  # noqa: E731
+        assert loss(other, batch).mean() > at.mean()
+    # rows whose times are equal may be exchanged
+    same = functools.partial(objective, sample_t=lambda key, n: jnp.full(n, 0.4))
+    rows = lambda b: same(Nets(exact, exact, exact), KEY, b)[0]  # noqa: E731
+    flipped = jax.tree.map(lambda x: x[::-1], batch)
+    np.testing.assert_allclose(rows(flipped), rows(batch)[::-1], rtol=1e-4, atol=1e-5)
+
+
+def test_sampler_counts_its_calls_and_keeps_shape_and_device_independence(parts):
+    calls, params, batch = [], params_of(parts), batch_of(parts)
+    net = train.bind(parts.model, params)
+
+    def counted(t, x, cond=None, *, key=None):
+        jax.debug.callback(lambda: calls.append(1))
+        return net(t, x, cond)
+
+    x0 = parts.source(jax.random.key(2), batch.x1)
+    x1, info = jax.jit(lambda x0: parts.sampler(counted, KEY, x0, batch.cond))(x0)
+    jax.effects_barrier()
+    assert x1.shape == x0.shape
+    assert np.isfinite(x1).all()
+    assert len(calls) == info.nfe
+    rows = shard.jit().rows
+    put = lambda tree: jax.device_put(tree, rows)  # noqa: E731
+    spread, _ = jax.jit(lambda x0, c: parts.sampler(net, KEY, x0, c))(put(x0), put(batch.cond))
+    np.testing.assert_allclose(spread, x1, atol=1e-3)  # adapted steps shift a little
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
+def test_steps_are_equal_on_one_and_eight_devices_and_compile_once(path, data_dir):
+    losses = []
+    for devices in (1, 8):
+        parts = built(path, str(data_dir), f"parallel.devices={devices}")
+        call, batches = assemble.make_call(parts), assemble.make_batches(parts)
+        k_init, k_train, _ = assemble.keys(parts.config)
+        state = parts.parallel.init(assemble.make_init(parts), k_init)
+        for step in (0, 2, 4):
+            state, metrics = call(state, None, k_train, batches(step))
+        assert call._cache_size() == 1
+        losses.append(np.asarray(metrics["loss"]))
+    np.testing.assert_allclose(*losses, atol=1e-5)
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
+def test_data_keep_their_promises(path, data_dir):
+    parts = built(path, str(data_dir))
+    data, n = parts.datas[0], 16
+    example = jax.tree.map(lambda s: (s.shape, s.dtype), data.spec)
+    if data.sample:
+        first, again = data.sample(KEY, n), data.sample(KEY, n)
+        other = data.sample(jax.random.key(9), n)
+    else:
+        first, again, other = (data.batch("train", s) for s in (3, 3, 4))
+    jax.tree.map(np.testing.assert_array_equal, first, again)
+    assert not np.array_equal(first.x1, other.x1)
+    for batch in (first, data.take("test", n)):
+        shapes = jax.tree.map(lambda x: (x.shape[1:], x.dtype), batch)
+        assert jax.tree.leaves(shapes) == jax.tree.leaves(example)
+    if data.read:
+        for name in data.names:
+            data.read(name)
+        with pytest.raises(ValueError, match=data.names[-1]):
+            data.read("no such condition")
+    if data.null is not None:
+        jax.tree.map(lambda a, s: np.broadcast_to(a, s.shape), data.null, data.spec.cond)
