@@ -14,11 +14,12 @@ from jaxtyping import Array, Float, PyTree
 
 Net = Callable[..., Any]
 Scale = float | int | Float[Array, ""] | Float[Array, " b"]
+Interval = tuple[float | int, float | int]
 EVERYWHERE = (0.0, 1.0)
 
 
 def classifier_free(
-    net: Net, *, scale: Scale, null: PyTree, interval: tuple[float, float] = EVERYWHERE
+    net: Net, *, scale: Scale, null: PyTree, interval: Interval = EVERYWHERE
 ) -> Net:
     """v_null + scale (v_cond − v_null): both from one call of `net` on 2b rows.
 
@@ -46,9 +47,7 @@ def classifier_free(
     return _guided(net, pair, scale, interval, conditional=True)
 
 
-def autoguidance(
-    net: Net, *, weak: Net, scale: Scale, interval: tuple[float, float] = EVERYWHERE
-) -> Net:
+def autoguidance(net: Net, *, weak: Net, scale: Scale, interval: Interval = EVERYWHERE) -> Net:
     """v_weak + scale (v − v_weak): away from a smaller, or less trained, net of the same task.
 
     scale, interval: as in `classifier_free`. Each net is called once, `weak` not where guidance
@@ -63,9 +62,7 @@ def autoguidance(
     return _guided(net, pair, scale, interval, conditional=False)
 
 
-def _guided(
-    net: Net, pair: Net, scale: Scale, interval: tuple[float, float], *, conditional: bool
-) -> Net:
+def _guided(net: Net, pair: Net, scale: Scale, interval: Interval, *, conditional: bool) -> Net:
     low, high = interval
     if not 0 <= low < high <= 1:
         raise ValueError(f"interval {interval}: expected 0 ≤ low < high ≤ 1, t = 1 being data")

@@ -34,7 +34,8 @@ def mixture(weights, means, std=1.0):
     means = np.asarray(means, float)
     variances = np.broadcast_to(np.square(std), means.shape)
     covs = variances[..., None] * np.eye(means.shape[1])
-    return Mixture(*(jnp.asarray(a) for a in (np.asarray(weights, float), means, covs)))
+    with jax.ensure_compile_time_eval():  # has values under jit too
+        return Mixture(*(jnp.asarray(a) for a in (np.asarray(weights, float), means, covs)))
 
 
 def standard(d):
@@ -69,16 +70,22 @@ def marginal(alpha, sigma, t, data, source=None):
 
 
 def posterior(alpha, sigma, t, x, data, source=None):
-    """(E[x1 | x_t = x], E[x0 | x_t = x]), each shaped like x."""
+    """(E[x1 | x_t = x], E[x0 | x_t = x]), each shaped like x. The mixtures are not traced."""
     source = standard(data.means.shape[1]) if source is None else source
+    # C_k V = C_0 V Λ with Vᵀ C_0 V = 1 diagonalises α² C_k + σ² C_0 at every time
+    covs, (source_cov,) = np.asarray(data.covs), np.asarray(source.covs)
+    pairs = [linalg.eigh(c, source_cov) for c in covs]
+    spread, basis = (jnp.asarray(np.stack(a), x.dtype) for a in zip(*pairs, strict=True))
+    dual = jnp.asarray(source_cov, x.dtype)[None] @ basis
 
     def one(t, y):
-        at = marginal(alpha, sigma, t, data, source)
-        gains = jax.vmap(lambda m, c: jnp.linalg.solve(c, y - m))(at.means, at.covs)
-        apply = jax.vmap(jnp.matmul)
-        x1 = data.means + alpha(t) * apply(data.covs, gains)
-        x0 = source.means + sigma(t) * gains @ source.covs[0]
-        responsibility = jax.nn.softmax(_joint(at, y))
+        a, s = alpha(t), sigma(t)
+        z = jnp.einsum("ki,kij->kj", y[None] - a * data.means - s * source.means, basis)
+        variance = a**2 * spread + s**2
+        x1 = data.means + a * jnp.einsum("kij,kj->ki", dual, spread * z / variance)
+        x0 = source.means + s * jnp.einsum("kij,kj->ki", dual, z / variance)
+        logits = jnp.log(data.weights) - jnp.sum(z**2 / variance + jnp.log(variance), axis=1) / 2
+        responsibility = jax.nn.softmax(logits)
         return responsibility @ x1, responsibility @ x0
 
     t = jnp.broadcast_to(jnp.asarray(t, x.dtype), x.shape[:1])

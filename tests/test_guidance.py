@@ -114,7 +114,7 @@ def test_autoguidance_leaves_the_weak_net():
     v, base = NET(T, X), weak(T, X)
     guided = guidance.autoguidance(NET, weak=weak, scale=2.0)
     close(guided(T, X), base + 2 * (v - base))
-    limited = guidance.autoguidance(NET, weak=weak, scale=2.0, interval=(0.5, 1.0))
+    limited = guidance.autoguidance(NET, weak=weak, scale=2.0, interval=(0.5, 1))
     close(limited(T, X), jnp.where(T[:, None] >= 0.5, guided(T, X), v))
     close(limited(0.2, X), NET(0.2, X))
 

@@ -1,0 +1,1 @@
+"""Samplers: one a file, `sampler(net, key, x0, cond, *, …) -> (x1, Info)`."""
