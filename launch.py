@@ -7,12 +7,13 @@ The same command again resumes where the run stopped. Any field of the config ca
     --config.steps=1000 --config.optimizer.learning_rate=3e-4
     --config.loss=my_losses:huber --config.loss.delta=0.5      (a callable, and its arguments)
 
-Exit codes: 0 done · 1 unexpected error · 2 wrong input · 3 the loss is not finite
+Exit codes: 0 done · 1 unexpected error · 2 wrong input · 3 the loss or a sample is not finite
             75 stopped by SIGTERM or Ctrl-C, and saved: run the same command again
 """
 
 import argparse
 import contextlib
+import errno
 import os
 import sys
 from pathlib import Path
@@ -28,8 +29,12 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
     add = parser.add_argument
     add("--config", metavar="FILE", help="a file with get_config(); see configs/")
     add("--workdir", metavar="DIR", type=Path, help="where the run lives")
-    add("--mode", choices=("train", "prepare", "sample", "evaluate"), default="train",
-        help="train (then evaluate), prepare the data only, sample or evaluate a trained run")  # fmt: skip
+    add(
+        "--mode",
+        choices=("train", "prepare", "sample", "evaluate"),
+        default="train",
+        help="train (then evaluate), prepare the data only, sample or evaluate a trained run",
+    )
     add("--n", type=int, default=64, help="sample: how many (default 64)")
     add("--cond", default="", help="sample: conditions, such as 3,5 (repeated in turn)")
     add("--seed", type=int, default=0, help="sample: the seed (a run's own is --config.seed)")
@@ -40,8 +45,11 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
     )
     add("--debug-nans", action="store_true", help="stop at the operation that makes a NaN (slow)")
     add("--no-cache", action="store_true", help="do not keep compiled programs between runs")
-    add("--distributed", action="store_true",
-        help="several hosts: start JAX's distributed runtime, which finds them on TPU and Slurm")  # fmt: skip
+    add(
+        "--distributed",
+        action="store_true",
+        help="several hosts: start JAX's distributed runtime, which finds them on TPU and Slurm",
+    )
     add("--coordinator", metavar="HOST:PORT", help="several hosts elsewhere: the first host")
     add("--processes", type=int, help="… how many processes there are")
     add("--process", type=int, help="… which one this is, from 0")
@@ -69,9 +77,8 @@ def start_jax(args: argparse.Namespace) -> None:
         jax.distributed.initialize(args.coordinator, args.processes, args.process)
     devices = jax.devices()
     if jax.process_index() == 0:
-        print(
-            f"{len(devices)} × {devices[0].device_kind} ({devices[0].platform}), JAX {jax.__version__}"
-        )
+        first = f"{devices[0].device_kind} ({devices[0].platform})"
+        print(f"{len(devices)} × {first}, JAX {jax.__version__}")
     accelerator = next(
         (p for p in ("/dev/nvidia0", "/dev/accel0", "/dev/vfio/0") if os.path.exists(p)), None
     )
@@ -90,7 +97,7 @@ def main(argv: list[str]) -> int:
     start_jax(args)
     import jax
 
-    from fmjax import checkpoint, config, loop, run, settings
+    from fmjax import checkpoint, config, evaluate, loop, run, settings
 
     say = print if jax.process_index() == 0 else lambda text: None
     trace = jax.profiler.trace(args.profile) if args.profile else contextlib.nullcontext()
@@ -110,9 +117,14 @@ def main(argv: list[str]) -> int:
     except (config.ConfigError, checkpoint.CheckpointError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except loop.NotFinite as error:
-        print(f"error: {error}; checkpoints before it are kept", file=sys.stderr)
+    except (loop.NotFinite, evaluate.NotFinite) as error:
+        print(f"error: {error}. The checkpoints written so far are kept", file=sys.stderr)
         return 3
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        print(f"error: disk full: {error}. Free space, run the same command again", file=sys.stderr)
+        return 2
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from ml_collections import ConfigDict
 def get_config():
     config = ConfigDict()
     config.seed = 0
-    config.steps = 5000
+    config.steps = 4000
     config.steps_per_call = 50
     config.batch_size = 128
     config.log_every = 50
@@ -13,7 +13,7 @@ def get_config():
     config.clip_norm = 1.0
 
     config.data = dict(name="fmjax.data.digits:digits")
-    config.codec = dict(name="fmjax.codecs:affine", low=0.0, high=16.0)
+    config.codec = dict(name="fmjax.codecs:affine", low=0.0, high=16.0, levels=17)
     config.model = dict(name="fmjax.models.resmlp:resmlp", width=256, depth=4, dropout=0.3)
     config.loss = dict(bind="fmjax.losses.flow_matching:flow_matching", drop=0.1)
     config.optimizer = dict(
@@ -44,6 +44,7 @@ def get_config():
     )
     config.tiny = (
         "steps=4", "steps_per_call=2", "log_every=2", "save_every=2", "batch_size=16",
-        "model.width=16", "model.depth=1", "sampler.steps=2", "sample_chunk=64",
+        "model.width=16", "model.depth=1", "sampler.steps=2", "sample_chunk=360",
+        "evaluators.energy.draws=1", "evaluators.frechet.draws=1",
     )  # fmt: skip
     return config

@@ -15,7 +15,7 @@ def get_config():
     config.clip_norm = 1.0
 
     config.data = dict(name="fmjax.data.digits:digits")
-    config.codec = dict(name="fmjax.codecs:affine", low=0.0, high=16.0)
+    config.codec = dict(name="fmjax.codecs:affine", low=0.0, high=16.0, levels=17)
     config.model = dict(
         name="fmjax.models.dit:dit", patch=2, width=128, depth=4, heads=4, dropout=0.1, qk_norm=True
     )

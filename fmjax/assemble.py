@@ -47,7 +47,6 @@ def assemble(config: dict[str, Any], teacher: tuple[Any, Params] | None = None) 
 
     codec, path, source = build("codec"), build("path"), build("source")
     parallel = build("parallel")
-    _check_numbers(config, parallel)
     datas = build_data(config)
     null, names = datas[0].null, datas[0].names
     bare = build("model", num_classes=len(names) or None)
@@ -92,10 +91,14 @@ def build_data(config: Mapping[str, Any], **options: Any) -> list[Data]:
         **options,
     }
     seeds = range(config["seed"], config["seed"] + config["seeds"])
-    return [configs.build(config["data"], "config.data", seed=s, **offered) for s in seeds]
+    try:
+        return [configs.build(config["data"], "config.data", seed=s, **offered) for s in seeds]
+    except (OSError, ImportError) as error:  # not prepared, not writable, a package is missing
+        raise ConfigError(f"config.data: {error}") from error
 
 
-def _check_numbers(config: Mapping[str, Any], parallel: Parallel) -> None:
+def check_numbers(config: Mapping[str, Any], parallel: Parallel) -> None:
+    """Raise unless training can go on these devices in these numbers of steps and examples."""
     for field in ("steps", "steps_per_call", "accumulate", "seeds", "log_every", "sample_chunk"):
         if config[field] < 1:
             raise ConfigError(f"config.{field} is {config[field]}; expected at least 1")
@@ -115,9 +118,10 @@ def _check_numbers(config: Mapping[str, Any], parallel: Parallel) -> None:
 
 
 def example(parts: Parts) -> Batch:
-    """A batch of one example in model space, for the initial parameters."""
-    zeros = jax.tree.map(lambda s: jnp.zeros((1, *s.shape), s.dtype), parts.datas[0].spec)
-    return zeros._replace(x1=parts.codec.encode(zeros.x1))
+    """A batch of one example of zeros in model space, for the initial parameters."""
+    spec = jax.tree.map(lambda s: jax.ShapeDtypeStruct((1, *s.shape), s.dtype), parts.datas[0].spec)
+    encoded = spec._replace(x1=jax.eval_shape(parts.codec.encode, spec.x1))
+    return jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), encoded)
 
 
 def keys(config: Mapping[str, Any]) -> tuple[Any, Any, Any]:

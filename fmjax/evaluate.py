@@ -16,6 +16,10 @@ from fmjax.types import Batch, Data, Info, Params, PRNGKey
 Generate = Callable[[Params, PRNGKey, Any, int], tuple[Batch, Info]]
 
 
+class NotFinite(ArithmeticError):
+    """Samples are not finite; the message says how many and what to try."""
+
+
 def make_generate(
     model: Any,
     data: Data,
@@ -97,9 +101,22 @@ class Samples:
         if self._batch is None or len(self._batch.x1) < n:
             began = time.monotonic()
             cond = jax.tree.map(lambda c: np.resize(c, (n, *c.shape[1:])), self._cond)
-            self._batch, self.info = self._generate(self._params, self._key, cond, n)
+            batch, self.info = self._generate(self._params, self._key, cond, n)
+            _check_finite(batch.x1)
+            self._batch = batch
             self.seconds += time.monotonic() - began
         return jax.tree.map(lambda x: x[:n], self._batch)
+
+
+def _check_finite(x1: np.ndarray) -> None:
+    if not np.issubdtype(x1.dtype, np.inexact):
+        return
+    bad = int(np.sum(~np.isfinite(x1.reshape(len(x1), -1)).all(axis=1)))
+    if bad:
+        raise NotFinite(
+            f"{bad} of {len(x1)} samples are not finite: the sampler or the net diverged. "
+            "Try more steps, a smaller guidance scale, or a net that has trained for longer"
+        )
 
 
 def evaluate(

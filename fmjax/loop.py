@@ -78,7 +78,7 @@ def loop(
             settle()
             log(step, _means(window))
             window = []
-        if evaluate is not None and eval_every and step % eval_every == 0 and not ending:
+        if evaluate is not None and eval_every and step % eval_every == 0 and not stopping:
             settle()
             evaluate(step, state)
         if ending or (save_every and step % save_every == 0):

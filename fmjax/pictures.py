@@ -5,16 +5,27 @@ A picture in a config is `(data, samples, paths) -> Figure`: `samples(n) -> Batc
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from fmjax.types import Batch, Data
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+else:
+    Figure = Any
 
 
 class NotDrawn(Exception):
     """A picture that this run cannot have; the message says why."""
+
+
+def _figure(**options: Any) -> Figure:
+    # imported here, as training must not wait half a second for what is drawn at its end
+    from matplotlib.figure import Figure
+
+    return Figure(**options)
 
 
 def mosaic(images: Any, *, border: int = 1) -> np.ndarray:
@@ -38,7 +49,7 @@ def _show(figure: Figure, picture: np.ndarray, low: float, high: float) -> Any:
 
 def _sheet(picture: np.ndarray, low: float, high: float, *, inches: float = 6.0) -> Figure:
     height, width = picture.shape[:2]
-    figure = Figure(figsize=(inches, inches * height / width), dpi=150)
+    figure = _figure(figsize=(inches, inches * height / width), dpi=150)
     _show(figure, picture, low, high)
     return figure
 
@@ -66,6 +77,8 @@ def grid(
     """Generated images, one row a class (or `n` in rows, where there are no classes)."""
     batch = samples(n)
     rows = _by_class(batch, data.names, columns)
+    if not rows:
+        raise NotDrawn(f"{n} samples do not fill a row of {columns}; raise n or lower columns")
     return _sheet(mosaic(np.stack([batch.x1[row] for row in rows])), low, high)
 
 
@@ -90,8 +103,9 @@ def scatter(
     *,
     n: int = 2048,
 ) -> Figure:
-    """Generated points (right) beside real ones (left), first two coordinates."""
-    figure = Figure(figsize=(8, 4), dpi=150, layout="constrained")
+    """Generated points (right) beside as many real ones (left), first two coordinates."""
+    n = min(n, data.splits["test"] or n)
+    figure = _figure(figsize=(8, 4), dpi=150, layout="constrained")
     real, fake = data.take("test", n).x1, samples(n).x1
     left, right = figure.subplots(1, 2, sharex=True, sharey=True)
     for axes, points, title in ((left, real, "data"), (right, fake, "samples")):
@@ -109,7 +123,7 @@ def flow_lines(
 ) -> Figure:
     """Points carried from noise (grey) to data (blue) along the learned field."""
     _, xs = paths(n)
-    figure = Figure(figsize=(5, 5), dpi=150, layout="constrained")
+    figure = _figure(figsize=(5, 5), dpi=150, layout="constrained")
     axes = figure.subplots()
     axes.plot(xs[:, :, 0], xs[:, :, 1], color="0.8", linewidth=0.4, zorder=0)
     axes.scatter(xs[0, :, 0], xs[0, :, 1], s=4, color="0.4", label="noise, t = 0")
@@ -121,7 +135,7 @@ def flow_lines(
 
 def loss_curve(lines: Sequence[dict[str, Any]], *, name: str = "loss") -> Figure:
     """A metric against the step, from the lines of `metrics.jsonl`; one curve a seed."""
-    figure = Figure(figsize=(6, 3.5), dpi=150, layout="constrained")
+    figure = _figure(figsize=(6, 3.5), dpi=150, layout="constrained")
     axes = figure.subplots()
     points = [(line["step"], np.atleast_1d(line[name])) for line in lines if name in line]
     if points:

@@ -1,8 +1,7 @@
 """One run: train, evaluate, sample. It lives in a work directory; the same command resumes it."""
 
-import functools
-import inspect
 import json
+import math
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -12,21 +11,18 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from fmjax import assemble, checkpoint, codecs, evaluate, loop, pictures, record, settings, train
+from fmjax import assemble, checkpoint, codecs, evaluate, judge, loop, record, settings, train
 from fmjax.assemble import Parts
 from fmjax.config import ConfigError
 from fmjax.types import Batch, Data, Params
 
 
 def check_workdir(workdir: Path, config: Mapping[str, Any], *, allow_changes: bool) -> None:
-    """Make the directory and write the config, unless it holds a run of another."""
+    """Make the directory, and raise if it holds a run of another config."""
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        stored = workdir / "config.json"
-        if stored.exists() and not allow_changes:
+        if (workdir / "config.json").exists() and not allow_changes:
             settings.check_identity(workdir, settings.read_workdir(workdir), config)
-        if jax.process_index() == 0:
-            record.write_json(stored, config)
     except OSError as error:
         raise ConfigError(
             f"cannot write to the work directory {workdir}: {error}; choose another --workdir"
@@ -45,17 +41,21 @@ def train_run(
 ) -> int:
     """Train (from the newest checkpoint, if there is one), then evaluate. The exit code."""
     check_workdir(workdir, config, allow_changes=allow_changes)
-    teacher = None
-    if config["teacher"] is not None:
-        other = load(config["teacher"])
-        teacher = (other.model, other.params)
-    parts = assemble.assemble(config, teacher)
+    parts = assemble.assemble(config, _teacher(config))
+    assemble.check_numbers(config, parts.parallel)
+    generate = assemble.make_generate(parts)
     began = time.monotonic()
-    with checkpoint.Store(workdir / "checkpoints", say=say, **config["checkpoint"]) as store:
+    with _store(workdir, config, say) as store:
         start, state = _start(parts, store, say)
         if start > config["steps"]:
-            raise ConfigError(f"{workdir} is at step {start}, beyond steps={config['steps']}")
-        done = _train(parts, store, state, start, workdir)
+            raise ConfigError(
+                f"{workdir} is at step {start}, beyond config.steps={config['steps']}; "
+                "raise steps or choose another --workdir"
+            )
+        # only now: a config that cannot be built or resumed leaves the stored one as it is
+        if jax.process_index() == 0:
+            record.write_json(workdir / "config.json", config)
+        done, judged = _train(parts, generate, store, state, start, workdir)
         store.wait()
     if done.interrupted:
         say(f"stopped and saved at step {done.step}; the same command goes on from there")
@@ -69,10 +69,28 @@ def train_run(
     }
     if start == done.step and (workdir / "record.json").exists():
         training = json.loads((workdir / "record.json").read_text())["training"]
-    results = judge(parts, _weights(parts, done.state), workdir, say)
+    params = judge.weights(parts, done.state)
+    results = judge.judge(parts, generate, params, workdir, say, judged=judged.get(done.step))
     written = _write_record(parts, done.state, training, results, workdir)
-    say(_report(results, training, written))
+    say(_report(results, training, workdir, written))
     return 0
+
+
+def _teacher(config: Mapping[str, Any]) -> tuple[Any, Params] | None:
+    """The model of another run and its weights, on the devices of this one."""
+    if config["teacher"] is None:
+        return None
+    workdir = Path(config["teacher"])
+    other = settings.read_workdir(workdir) | {"parallel": config["parallel"]}
+    parts = assemble.assemble(other)
+    return parts.model, judge.of_seed(parts, load_params(parts, workdir), 0)
+
+
+def _store(workdir: Path, config: Mapping[str, Any], say: Callable[[str], None]) -> Any:
+    try:
+        return checkpoint.Store(workdir / "checkpoints", say=say, **config["checkpoint"])
+    except ValueError as error:
+        raise ConfigError(f"config.checkpoint: {error}") from error
 
 
 def _start(parts: Parts, store: Any, say: Callable[[str], None]) -> tuple[int, train.TrainState]:
@@ -85,12 +103,15 @@ def _start(parts: Parts, store: Any, say: Callable[[str], None]) -> tuple[int, t
         return 0, state
     other = Path(parts.config["init_from"])
     decays = settings.read_workdir(other)["ema"]
-    loaded = checkpoint.init_from(
+    params, loaded, fresh = checkpoint.init_from(
         state.params, other / "checkpoints", ema=str(decays[0]) if decays else None, say=say
     )
-    say(f"{len(loaded.loaded)} arrays from {other}, {len(loaded.fresh)} fresh: {loaded.fresh[:8]}")
-    copies = {d: jax.tree.map(lambda x: x.copy(), loaded.params) for d in state.ema}
-    return 0, state._replace(params=loaded.params, ema=copies)
+    say(f"{len(loaded)} arrays from {other}, {len(fresh)} fresh{': ' if fresh else ''}{fresh[:8]}")
+    copies = {d: jax.tree.map(lambda x: x.copy(), params) for d in state.ema}
+    # some optimizers keep a copy of the parameters, which is to be of these
+    init = jax.vmap(parts.tx.init) if parts.config["seeds"] > 1 else parts.tx.init
+    opt_state = parts.parallel.init(init, params)
+    return 0, state._replace(params=params, ema=copies, opt_state=opt_state)
 
 
 def _abstract(parts: Parts) -> train.TrainState:
@@ -103,31 +124,51 @@ def _abstract(parts: Parts) -> train.TrainState:
     )
 
 
-def _train(parts: Parts, store: Any, state: Any, start: int, workdir: Path) -> loop.Done:
+def _train(
+    parts: Parts, generate: evaluate.Generate, store: Any, state: Any, start: int, workdir: Path
+) -> tuple[loop.Done, dict[int, judge.Judged]]:
+    """The loop's end, and the last evaluation on the way by its step."""
     config, first = parts.config, jax.process_index() == 0
+    best = config["checkpoint"]["best"] if config["checkpoint"]["keep_best"] else None
     _, key_train, key_eval = assemble.keys(config)
     metrics = record.Metrics(workdir, start) if first else None
     progress = record.Progress(start, config["steps"], quiet=not first)
     latest: dict[str, Any] = {}
+    judged: dict[int, judge.Judged] = {}
+
+    def check_best(names: Mapping[str, Any]) -> None:
+        if best is not None and best not in names:
+            raise ConfigError(
+                f"config.checkpoint.best={best!r} is not measured; there are: "
+                f"{', '.join(sorted(names))}"
+            )
 
     def log(step: int, means: dict[str, Any]) -> None:
         latest.update(means)
+        if not config["eval_every"]:
+            check_best(latest)
         if metrics is not None:
             metrics.write(step, means)
         progress.update(step, float(np.mean(means["loss"])))
 
     def evaluated(step: int, state: train.TrainState) -> None:
-        results, _ = _evaluate(parts, _weights(parts, state), key_eval)
-        latest.update(results)
+        judged.clear()
+        judged[step] = judge.figures(parts, generate, judge.weights(parts, state), key_eval)
+        results = judged[step][0]
+        check_best({**latest, **results})
         if metrics is not None:
             metrics.write(step, {f"eval/{name}": value for name, value in results.items()})
 
     def save(step: int, state: train.TrainState) -> None:
-        store.save(step, state, {name: float(np.mean(v)) for name, v in latest.items()})
+        found = {**latest, **(judged[step][0] if step in judged else {})}
+        numbers = {name: float(np.mean(value)) for name, value in found.items()}
+        if best is not None:
+            numbers.setdefault(best, math.nan)  # not measured at this step, so not ranked
+        store.save(step, state, numbers)
 
     try:
         with loop.stop_signal() as interrupted:
-            return loop.loop(
+            done = loop.loop(
                 assemble.make_call(parts),
                 state,
                 parts.teacher and parts.teacher[1],
@@ -144,75 +185,11 @@ def _train(parts: Parts, store: Any, state: Any, start: int, workdir: Path) -> l
                 eval_every=config["eval_every"],
                 interrupted=interrupted,
             )
+        return done, judged
     finally:
         progress.close()
         if metrics is not None:
             metrics.close()
-
-
-def _weights(parts: Parts, state: train.TrainState) -> Params:
-    decays = parts.config["ema"]
-    return state.ema[str(decays[0])] if decays else state.params
-
-
-def _of_seed(parts: Parts, params: Params, seed: int) -> Params:
-    return jax.tree.map(lambda x: x[seed], params) if parts.config["seeds"] > 1 else params
-
-
-def _evaluate(parts: Parts, params: Params, key: Any) -> tuple[dict[str, Any], evaluate.Samples]:
-    """Every evaluator's figures (lists over seeds), and the samples of the first seed."""
-    generate, data, seeds = assemble.make_generate(parts), parts.datas[0], parts.config["seeds"]
-    tables, kept = [], []
-    for i in range(seeds):
-        key_samples, key_metrics = jax.random.split(key if seeds == 1 else key[i])
-        weights = _of_seed(parts, params, i)
-        samples = evaluate.Samples(generate, weights, key_samples, data)
-        kept.append(samples)
-        tables.append(
-            evaluate.evaluate(parts.evaluators, parts.model, weights, key_metrics, data, samples)
-        )
-    if seeds == 1:
-        return tables[0], kept[0]
-    return {name: [table[name] for table in tables] for name in tables[0]}, kept[0]
-
-
-def judge(
-    parts: Parts, params: Params, workdir: Path, say: Callable[[str], None] = print
-) -> dict[str, Any]:
-    """Evaluate, and draw every picture of the config into `workdir`."""
-    key = assemble.keys(parts.config)[2]
-    results, samples = _evaluate(parts, params, key)
-    paths = functools.partial(_paths, parts, _of_seed(parts, params, 0))
-    for name, picture in parts.pictures.items():
-        try:
-            figure = picture(parts.datas[0], samples, paths)
-        except pictures.NotDrawn as reason:
-            say(f"no picture {name}: {reason}")
-            continue
-        if jax.process_index() == 0:
-            figure.savefig(workdir / f"{name}.png")
-    if jax.process_index() == 0:
-        lines = record.read_jsonl(workdir / "metrics.jsonl")
-        pictures.loss_curve(lines).savefig(workdir / "loss.png")
-    return results
-
-
-def _paths(parts: Parts, params: Params, n: int, points: int = 9) -> tuple[Any, Any]:
-    """`points` save points of `n` examples on their way, one of each class first."""
-    if "ts" not in inspect.signature(parts.sampler).parameters:
-        raise pictures.NotDrawn("the sampler has no save points (an argument `ts`)")
-    options = getattr(parts.sampler, "keywords", {})
-    ts = np.linspace(options.get("t0", 0.0), options.get("t1", 1.0), points, dtype=np.float32)
-    generate = assemble.make_generate(parts, chunk=n, ts=ts)
-    cond = parts.datas[0].take("test", None).cond
-    if cond is not None:
-        rows = np.arange(len(jax.tree.leaves(cond)[0]))
-        if parts.datas[0].names:
-            rows = np.unique(cond, return_index=True)[1]
-        cond = jax.tree.map(lambda c: c[np.resize(rows, n)], cond)
-    seed = jax.random.key(parts.config["seed"])
-    _, info = generate(params, seed, cond, n)
-    return info.ts, info.xs
 
 
 def _write_record(
@@ -236,7 +213,7 @@ def _write_record(
                 "parameters": parameters,
                 "training": training,
                 "metrics": results,
-                "depends_on": depends_on(parts),
+                "depends_on": judge.depends_on(parts),
                 **record.environment(),
                 "config": config,
             },
@@ -244,19 +221,11 @@ def _write_record(
     return sorted(p.name for p in workdir.iterdir())
 
 
-def depends_on(parts: Parts) -> dict[str, Any]:
-    """What the metrics depend on beside the weights."""
-    fields = ("sampler", "guidance", "evaluators", "source", "sample_chunk")
-    return {
-        **{field: parts.config[field] for field in fields},
-        "ema": parts.config["ema"][0] if parts.config["ema"] else None,
-        "rows": dict(parts.datas[0].splits),
-    }
-
-
-def _report(results: Mapping[str, Any], training: Mapping[str, Any], files: list[str]) -> str:
+def _report(
+    results: Mapping[str, Any], training: Mapping[str, Any], workdir: Path, files: list[str]
+) -> str:
     rate = {"steps_per_second": training["steps_per_second"], "seconds": training["seconds"]}
-    return f"{record.table({**results, **rate})}\nwrote {', '.join(files)}"
+    return f"{record.table({**results, **rate})}\nin {workdir}: {', '.join(files)}"
 
 
 def evaluate_run(
@@ -264,11 +233,12 @@ def evaluate_run(
 ) -> int:
     """Evaluate a run again, e.g. with another sampler; writes `evaluation.json` and pictures."""
     parts = assemble.assemble(settings.read_workdir(workdir, changes))
-    results = judge(parts, load_params(parts, workdir), workdir, say)
+    params = load_params(parts, workdir)
+    results = judge.judge(parts, assemble.make_generate(parts), params, workdir, say)
     if jax.process_index() == 0:
         record.write_json(
             workdir / "evaluation.json",
-            {"metrics": results, "depends_on": depends_on(parts), **record.environment()},
+            {"metrics": results, "depends_on": judge.depends_on(parts), **record.environment()},
         )
     say(record.table(results))
     return 0
@@ -284,6 +254,8 @@ def sample_run(
     say: Callable[[str], None] = print,
 ) -> int:
     """Draw `n` samples into `samples.npz`; `cond`: words read by the data, repeated in turn."""
+    if n < 1:
+        raise ConfigError(f"--n={n}: expected at least 1")
     loaded = load(workdir, changes=changes)
     given = None
     if cond:
@@ -336,7 +308,7 @@ def load(
     workdir = Path(workdir)
     parts = assemble.assemble(settings.read_workdir(workdir, changes))
     params = load_params(parts, workdir, ema=ema, step=step)
-    params = _of_seed(parts, params, 0)
+    params = judge.of_seed(parts, params, 0)
     generate = assemble.make_generate(parts)
     data = parts.datas[0]
 
@@ -358,6 +330,6 @@ def load_params(
     which = ema if ema is not None else (decays[0] if decays else None)
     if which is not None and which not in decays:
         raise ConfigError(f"no EMA of decay {which}; the run kept {list(decays)}")
-        name = None if which is None else str(which)
+    name = None if which is None else str(which)
     like = _abstract(parts).params
     return checkpoint.load(workdir / "checkpoints", ema=name, step=step, like=like)

@@ -3,6 +3,7 @@
 A config file defines `get_config() -> ConfigDict`. From here on a config is a plain dict.
 """
 
+import copy
 import json
 import os
 import runpy
@@ -59,7 +60,7 @@ def load_config(path: str | os.PathLike[str], changes: Sequence[str] = ()) -> di
     return complete(namespace["get_config"](), changes)
 
 
-def complete(config: Mapping[str, Any], changes: Sequence[str] = ()) -> dict[str, Any]:
+def complete(config: Any, changes: Sequence[str] = ()) -> dict[str, Any]:
     """A config with its optional fields filled in and changes applied, as a plain dict."""
     missing = [field for field in REQUIRED if field not in config]
     if missing:
@@ -68,13 +69,31 @@ def complete(config: Mapping[str, Any], changes: Sequence[str] = ()) -> dict[str
     for field in config:
         if field not in known:
             raise ConfigError(f"no field config.{field} is known{configs.suggest(field, known)}")
-    full = ml_collections.ConfigDict(OPTIONAL)
+    # a copy, as a placeholder keeps the value that one config gives it
+    full = ml_collections.ConfigDict(copy.deepcopy(OPTIONAL))
     with full.unlocked():
         for field in config:  # references between fields survive, so that they follow changes
             get = getattr(config, "get_ref", config.get)
-            full[field] = config[field] if configs.is_group(config[field]) else get(field)
+            value = config[field] if configs.is_group(config[field]) else get(field)
+            try:
+                full[field] = value
+            except TypeError as error:
+                raise ConfigError(f"config.{field}: {error}") from error
     overrides.apply(full, changes)
-    return full.to_dict()
+    plain = full.to_dict()
+    _check_types(plain)
+    return plain
+
+
+def _check_types(config: Mapping[str, Any]) -> None:
+    for field in ("seed", "steps", "batch_size"):
+        if type(config[field]) is not int:
+            raise ConfigError(f"config.{field} is {config[field]!r}; expected a whole number")
+    for field in ("data", "model", "loss", "optimizer", "sampler"):
+        if not configs.is_group(config[field]):
+            raise ConfigError(
+                f"config.{field} is {config[field]!r}; expected dict(name=…) or dict(bind=…)"
+            )
 
 
 def read_workdir(workdir: Path, changes: Sequence[str] = ()) -> dict[str, Any]:
@@ -83,7 +102,14 @@ def read_workdir(workdir: Path, changes: Sequence[str] = ()) -> dict[str, Any]:
         stored = json.loads((workdir / "config.json").read_text())
     except FileNotFoundError:
         raise ConfigError(f"{workdir} holds no run (no config.json); train one there") from None
-    return complete(stored, changes)
+    return complete(_tuples(stored), changes)
+
+
+def _tuples(value: Any) -> Any:
+    """Lists, which is what JSON makes of tuples, as the tuples that configs are written with."""
+    if isinstance(value, dict):
+        return {k: _tuples(v) for k, v in value.items()}
+    return tuple(_tuples(v) for v in value) if isinstance(value, list) else value
 
 
 def check_identity(workdir: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:

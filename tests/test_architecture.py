@@ -12,14 +12,16 @@ LAYERS = {
     2: ["models", "guidance", "samplers", "shard", "checkpoint"],
     3: ["losses", "codecs", "metrics", "data"],
     4: ["train", "evaluate", "loop", "record", "pictures"],
-    5: ["assemble", "settings", "run"],
+    5: ["assemble", "judge", "settings", "run"],
 }
 # within a layer: what may import what
 ALLOWED = {
     ("overrides", "config"),
     ("evaluate", "train"),
     ("settings", "config"),
+    ("judge", "assemble"),
     ("run", "assemble"),
+    ("run", "judge"),
     ("run", "settings"),
 }
 HOMES = {

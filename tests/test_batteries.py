@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import launch
 from fmjax import assemble, config, paths, settings, shard, sources, train
 from fmjax.types import Batch, Nets
 
@@ -213,3 +214,15 @@ def test_data_keep_their_promises(path, data_dir):
             data.read("no such condition")
     if data.null is not None:
         jax.tree.map(lambda a, s: np.broadcast_to(a, s.shape), data.null, data.spec.cond)
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
+def test_every_config_trains_saves_judges_and_samples(path, data_dir, tmp_path, capsys):
+    tiny = [f"--config.{c}" for c in (*shrunk(path)["tiny"], f"data_dir={data_dir}")]
+    flags = [f"--config={path}", f"--workdir={tmp_path}", "--no-cache", *tiny]
+    assert launch.main(flags) == 0
+    assert launch.main(["--mode=sample", f"--workdir={tmp_path}", "--n=4"]) == 0
+    found = {p.name for p in tmp_path.iterdir()}
+    assert found >= {"record.json", "samples.png", "trajectories.png", "loss.png", "samples.npz"}
+    assert np.isfinite(np.load(tmp_path / "samples.npz")["x1"]).all()
+    assert "steps_per_second" in capsys.readouterr().out

@@ -16,6 +16,15 @@ def test_affine_maps_the_range_onto_minus_one_to_one_and_back():
     np.testing.assert_allclose(open_ended.decode(jnp.array([[1.5]])), [[20]])
 
 
+def test_decoded_values_take_the_nearest_level():
+    codec = codecs.affine(low=0.0, high=16.0, levels=17)
+    x = jnp.arange(17.0)[None]
+    np.testing.assert_array_equal(codec.decode(codec.encode(x)), x)
+    np.testing.assert_array_equal(codec.decode(codec.encode(x + 0.4)), jnp.minimum(x, 16))
+    with pytest.raises(ValueError, match="levels=1"):
+        codecs.affine(low=0.0, high=1.0, levels=1)
+
+
 def test_identity():
     x = jnp.ones((2, 3))
     assert codecs.identity().decode(codecs.identity().encode(x)) is x

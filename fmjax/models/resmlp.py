@@ -51,7 +51,11 @@ class _ResMLP(nn.Module):
                 self.deterministic, self.expand, self.dropout, self.dtype, name=f"block_{i}"
             )
             h = block(h, c)
-        return _common.Head(flat.shape[-1], self.dtype, name="output")(h, c).reshape(x.shape)
+        out = _common.Head(flat.shape[-1], self.dtype, name="output")(h, c)
+        # the part of v that is linear in x (all of it, for Gaussian data) need not pass the norms
+        zeros = nn.initializers.zeros_init()
+        skip = nn.Dense(flat.shape[-1], dtype=self.dtype, kernel_init=zeros, name="skip")
+        return (out + skip(jax.nn.silu(c)) * flat).reshape(x.shape)
 
 
 def resmlp(
@@ -66,10 +70,11 @@ def resmlp(
 ) -> types.Model:
     """h ← h + gate(c) · MLP(norm(h) (1 + scale(c)) + shift(c)), c = time + condition.
 
-    The output and every gate start at zero, so v = 0 at first. x of any shape is flattened: for
-    tens to hundreds of dimensions, such as 8x8 images or tables; for larger images use `dit`.
-    `dtype` is that of the computation; the parameters stay float32. The modulation is adaLN-Zero
-    of Peebles & Xie (2022, arXiv 2212.09748).
+    v = head(h, c) + skip(c) ⊙ x. Head, skip and gates start at zero, so v = 0 at first. x of any
+    shape is flattened: for data of tens to hundreds of dimensions without a long-range layout,
+    such as 8x8 images or tables. For larger images use `dit`. `dtype` is that of the computation;
+    the parameters stay float32. The modulation is adaLN-Zero of Peebles & Xie (2022, arXiv
+    2212.09748).
     """
     options = (width, depth, expand, features, num_classes, dropout, dtype)
     return _common.model(lambda deterministic: _ResMLP(deterministic, *options))

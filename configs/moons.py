@@ -1,0 +1,56 @@
+"""Eight Gaussians to two moons in the plane: the smallest complete run.
+
+python launch.py --config=configs/moons.py --workdir=runs/moons
+"""
+
+from ml_collections import ConfigDict
+
+
+def get_config():
+    config = ConfigDict()
+    config.seed = 0
+    config.steps = 20_000
+    config.steps_per_call = 100
+    config.batch_size = 256
+    config.log_every = 100
+    config.save_every = 10_000
+    config.ema = (0.999,)
+
+    config.data = dict(
+        name="fmjax.data.toy:toy",
+        source=dict(bind="fmjax.data.toy:gaussians8"),
+        target=dict(bind="fmjax.data.toy:moons"),
+    )
+    # the sampler starts from the same Gaussians that training draws
+    config.source = dict(
+        bind="fmjax.sources:distribution", sample=dict(bind="fmjax.data.toy:gaussians8")
+    )
+    config.model = dict(name="fmjax.models.mlp:mlp", width=64, depth=3)
+    config.loss = dict(bind="fmjax.losses.flow_matching:flow_matching")
+    config.optimizer = dict(name="optax:adam", learning_rate=1e-3)
+    config.sampler = dict(bind="fmjax.samplers.ode:ode", solver=dict(name="diffrax:Dopri5"))
+    config.sample_chunk = 2048
+    config.evaluators = dict(
+        energy=dict(bind="fmjax.metrics.energy:energy", draws=5, n=1000),
+        wasserstein=dict(bind="fmjax.metrics.wasserstein:wasserstein", n=1000),
+    )
+    config.pictures = dict(
+        samples=dict(bind="fmjax.pictures:scatter"),
+        trajectories=dict(bind="fmjax.pictures:flow_lines"),
+    )
+    config.tiny = (
+        "steps=4",
+        "steps_per_call=2",
+        "log_every=2",
+        "save_every=4",
+        "batch_size=16",
+        "model.width=8",
+        "model.depth=1",
+        "sample_chunk=64",
+        "evaluators.energy.n=32",
+        "evaluators.energy.draws=2",
+        "evaluators.wasserstein.n=32",
+        "pictures.samples.n=32",
+        "pictures.trajectories.n=16",
+    )
+    return config

@@ -1,0 +1,102 @@
+"""The judgement of one run's weights: every evaluator's figures, and every picture."""
+
+import functools
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from fmjax import assemble, evaluate, pictures, record, train
+from fmjax.assemble import Parts
+from fmjax.types import Params
+
+# every evaluator's figures, and the samples they are of
+Judged = tuple[dict[str, Any], evaluate.Samples]
+
+
+def weights(parts: Parts, state: train.TrainState) -> Params:
+    """The parameters that are judged and sampled: the first EMA, where there is one."""
+    decays = parts.config["ema"]
+    return state.ema[str(decays[0])] if decays else state.params
+
+
+def of_seed(parts: Parts, params: Params, seed: int) -> Params:
+    """The parameters of one of the seeds that ran together."""
+    return jax.tree.map(lambda x: x[seed], params) if parts.config["seeds"] > 1 else params
+
+
+def figures(parts: Parts, generate: evaluate.Generate, params: Params, key: Any) -> Judged:
+    """Every evaluator's figures (lists over seeds), and the samples of the first seed."""
+    data, seeds = parts.datas[0], parts.config["seeds"]
+    tables, kept = [], []
+    for i in range(seeds):
+        key_samples, key_metrics = jax.random.split(key if seeds == 1 else key[i])
+        own = of_seed(parts, params, i)
+        samples = evaluate.Samples(generate, own, key_samples, data)
+        kept.append(samples)
+        tables.append(
+            evaluate.evaluate(parts.evaluators, parts.model, own, key_metrics, data, samples)
+        )
+    if seeds == 1:
+        return tables[0], kept[0]
+    return {name: [table[name] for table in tables] for name in tables[0]}, kept[0]
+
+
+def judge(
+    parts: Parts,
+    generate: evaluate.Generate,
+    params: Params,
+    workdir: Path,
+    say: Callable[[str], None] = print,
+    *,
+    judged: Judged | None = None,
+) -> dict[str, Any]:
+    """Evaluate (unless these parameters just were), and draw every picture into `workdir`."""
+    key = assemble.keys(parts.config)[2]
+    results, samples = judged or figures(parts, generate, params, key)
+    paths = functools.partial(_paths, parts, of_seed(parts, params, 0))
+    for name, picture in parts.pictures.items():
+        try:
+            figure = picture(parts.datas[0], samples, paths)
+        except pictures.NotDrawn as reason:
+            say(f"no picture {name}: {reason}")
+            continue
+        if jax.process_index() == 0:
+            figure.savefig(workdir / f"{name}.png")
+    if jax.process_index() == 0:
+        lines = record.read_jsonl(workdir / "metrics.jsonl")
+        pictures.loss_curve(lines).savefig(workdir / "loss.png")
+    return results
+
+
+def _paths(parts: Parts, params: Params, n: int, points: int = 9) -> tuple[Any, Any]:
+    """`points` save points of `n` examples on their way, one of each class first."""
+    if "ts" not in inspect.signature(parts.sampler).parameters:
+        raise pictures.NotDrawn("the sampler has no save points (an argument `ts`)")
+    options = getattr(parts.sampler, "keywords", {})
+    ts = np.linspace(options.get("t0", 0.0), options.get("t1", 1.0), points, dtype=np.float32)
+    generate = assemble.make_generate(parts, chunk=n, ts=ts)
+    cond = parts.datas[0].take("test", None).cond
+    if cond is not None:
+        rows = np.arange(len(jax.tree.leaves(cond)[0]))
+        if parts.datas[0].names:
+            rows = np.unique(cond, return_index=True)[1]
+        cond = jax.tree.map(lambda c: c[np.resize(rows, n)], cond)
+    seed = jax.random.key(parts.config["seed"])
+    _, info = generate(params, seed, cond, n)
+    if info.xs is None:
+        raise pictures.NotDrawn("the sampler returned no save points (`Info.xs`)")
+    return info.ts, info.xs
+
+
+def depends_on(parts: Parts) -> dict[str, Any]:
+    """What the metrics depend on beside the weights."""
+    fields = ("sampler", "guidance", "evaluators", "source", "sample_chunk")
+    return {
+        **{field: parts.config[field] for field in fields},
+        "ema": parts.config["ema"][0] if parts.config["ema"] else None,
+        "rows": dict(parts.datas[0].splits),
+    }

@@ -1,0 +1,95 @@
+import matplotlib.image
+import numpy as np
+import pytest
+import tiny
+
+from fmjax import pictures
+from fmjax.types import Batch
+
+
+def images(labels):
+    """8×8 images that show their row number."""
+    n = len(labels)
+    x = np.broadcast_to(np.arange(n, dtype=np.float32)[:, None, None, None], (n, 8, 8, 1))
+    return Batch(x, np.asarray(labels))
+
+
+DATA = tiny.points(batch_size=2)  # of two classes
+
+
+def nothing(n):
+    raise AssertionError("not asked for")
+
+
+def test_a_mosaic_places_each_image_in_its_cell_with_white_around():
+    made = pictures.mosaic(np.arange(6.0).reshape(2, 3, 1, 1, 1))
+    assert made.shape == (6, 9, 1)
+    np.testing.assert_array_equal(made[1::3, 1::3, 0], [[0, 1, 2], [3, 4, 5]])
+    assert np.isnan(made).sum() == 6 * 9 - 6
+
+
+def test_the_grid_has_one_row_a_class_of_the_first_of_each():
+    rows = pictures._by_class(images([0, 1, 1, 0, 1, 0]), ("a", "b"), 2)
+    np.testing.assert_array_equal(rows, [[0, 3], [1, 2]])
+
+
+def test_the_grid_takes_rows_in_order_where_there_are_no_classes():
+    batch = images([0] * 7)._replace(cond=None)
+    np.testing.assert_array_equal(pictures._by_class(batch, (), 3), [[0, 1, 2], [3, 4, 5]])
+
+
+def shown(figure):
+    return np.asarray(figure.axes[0].images[0].get_array())
+
+
+def test_the_grid_maps_low_to_black_and_high_to_white():
+    figure = pictures.grid(
+        DATA, lambda n: images([0, 1] * n), nothing, low=0.0, high=4.0, columns=2, n=2
+    )
+    picture = shown(figure)
+    assert picture.shape == (20, 20)
+    assert (picture[5, 5], picture[5, 15], picture[15, 5]) == (0.0, 0.5, 0.25)
+    assert picture[0, 0] == 1.0
+
+
+def test_a_grid_that_too_few_samples_cannot_fill_is_not_drawn():
+    with pytest.raises(pictures.NotDrawn, match="2 samples do not fill a row of 10"):
+        pictures.grid(DATA, lambda n: images([0] * n), nothing, low=0.0, high=1.0, n=2)
+
+
+def test_trajectories_run_from_left_to_right():
+    def paths(n):
+        ts = np.linspace(0, 1, 3)
+        return ts, np.broadcast_to(ts[:, None, None, None, None], (3, n, 8, 8, 1))
+
+    picture = shown(pictures.trajectories(DATA, nothing, paths, low=0.0, high=1.0, n=2))
+    assert picture.shape == (20, 30)
+    np.testing.assert_array_equal(picture[[5, 15]][:, [5, 15, 25]], [[0, 0.5, 1]] * 2)
+
+
+def test_points_are_drawn_beside_as_many_of_the_data():
+    figure = pictures.scatter(DATA, lambda n: DATA.take("train", n), nothing, n=1000)
+    assert [len(axes.collections[0].get_offsets()) for axes in figure.axes] == [32, 32]
+
+
+def test_flow_lines_join_noise_to_samples():
+    xs = np.random.default_rng(0).normal(size=(4, 6, 2))
+    figure = pictures.flow_lines(DATA, nothing, lambda n: (np.linspace(0, 1, 4), xs), n=6)
+    noise, samples = (c.get_offsets() for c in figure.axes[0].collections)
+    np.testing.assert_array_equal(noise, xs[0])
+    np.testing.assert_array_equal(samples, xs[-1])
+    np.testing.assert_array_equal(figure.axes[0].lines[2].get_xydata(), xs[:, 2])
+
+
+def test_the_loss_curve_has_one_line_a_seed():
+    lines = [{"step": s, "loss": [1.0 / s, 2.0 / s]} for s in (1, 2)] + [{"step": 2, "eval/x": 1}]
+    figure = pictures.loss_curve(lines)
+    assert [line.get_ydata().tolist() for line in figure.axes[0].lines] == [[1.0, 0.5], [2.0, 1.0]]
+    assert not pictures.loss_curve([]).axes[0].lines
+
+
+@pytest.mark.parametrize("name", ["samples", "trajectories", "loss"])
+def test_the_pictures_of_a_run_are_not_blank(name, finished):
+    picture = matplotlib.image.imread(finished / f"{name}.png")
+    assert min(picture.shape[:2]) > 300
+    assert np.std(picture) > 0.02

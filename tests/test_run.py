@@ -1,0 +1,203 @@
+"""What one run can be: seeds, stages, precisions, cadences; and what is loaded from it."""
+
+import json
+import shutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny
+
+import fmjax
+from fmjax import checkpoint, manifest
+from fmjax.config import ConfigError
+
+MODELS = tiny.FILE.with_name("tiny_models.py")
+
+
+@pytest.fixture(scope="module")
+def loaded(finished):
+    return fmjax.load(finished)
+
+
+def test_a_loaded_run_samples_the_same_for_a_seed_and_a_prefix_for_fewer(loaded):
+    sixteen, again, other = loaded.sample(40), loaded.sample(16), loaded.sample(16, seed=1)
+    np.testing.assert_array_equal(sixteen.x1[:16], again.x1)
+    np.testing.assert_array_equal(loaded.sample(16).x1, again.x1)
+    assert not np.any(other.x1 == again.x1)
+    assert sixteen.x1.shape == (40, 2)
+    np.testing.assert_array_equal(again.cond, loaded.data.take("test", 16).cond)
+
+
+def test_a_loaded_run_takes_conditions_and_gives_its_net_codec_and_data(loaded):
+    batch = loaded.sample(3, np.asarray([1, 1, 0], np.int32))
+    np.testing.assert_array_equal(batch.cond, [1, 1, 0])
+    x1 = jnp.asarray(batch.x1)
+    v = loaded.net(0.5, x1, batch.cond)
+    np.testing.assert_array_equal(v, loaded.model.apply(loaded.params, 0.5, x1, batch.cond))
+    np.testing.assert_array_equal(loaded.codec.decode(loaded.codec.encode(x1)), x1)
+    assert loaded.data.names == ("left", "right")
+
+
+def test_a_run_is_loaded_at_a_step_with_changes_or_another_ema(finished, loaded):
+    early = fmjax.load(finished, step=4)
+    assert np.any(early.params["input"]["kernel"] != loaded.params["input"]["kernel"])
+    finer = fmjax.load(finished, changes=["sampler.steps=4", "parallel.devices=8"])
+    assert np.any(finer.sample(4).x1 != loaded.sample(4).x1)
+    with pytest.raises(ConfigError, match=r"no EMA of decay 0.5; the run kept \[0.9\]"):
+        fmjax.load(finished, ema=0.5)
+    tiny.assert_same(loaded.params, tiny.state(finished, 8).ema["0.9"])
+
+
+def test_a_run_on_four_devices_is_loaded_where_its_batch_does_not_fit(tmp_path):
+    assert tiny.launched(tmp_path, "steps=1", "batch_size=12", "parallel.devices=4") == 0
+    assert fmjax.load(tmp_path, changes=["parallel.devices=8"]).sample(3).x1.shape == (3, 2)
+
+
+def test_several_seeds_at_once_differ_resume_and_make_a_table(tmp_path, finished, capsys):
+    changes = ("seeds=3", "steps=4")
+    assert tiny.launched(tmp_path, *changes, config=tiny.JUDGED) == 0
+    said = capsys.readouterr().out
+    assert "±" in said
+    assert "(3 seeds)" in said
+    state = tiny.state(tmp_path, 4)
+    assert {leaf.shape[0] for leaf in jax.tree.leaves(state)} == {3}
+    kernel = state.params["input"]["kernel"]
+    assert not np.any(kernel[0] == kernel[1])
+    gaps = json.loads((tmp_path / "record.json").read_text())["metrics"]["mean_gap"]
+    assert len(set(gaps)) == 3
+    assert tiny.launched(tmp_path, "seeds=3", config=tiny.FILE) == 0
+    assert "resuming from step 4" in capsys.readouterr().out
+    assert tiny.losses(tmp_path).shape == (8, 3)
+    # the first of them is the run of one
+    np.testing.assert_allclose(tiny.losses(tmp_path)[:, 0], tiny.losses(finished), rtol=1e-5)
+    assert fmjax.load(tmp_path).sample(2).x1.shape == (2, 2)
+
+
+def test_fine_tuning_starts_from_the_ema_of_another_run(tmp_path, finished, capsys):
+    changes = (f"init_from={finished}", "steps=1", "optimizer.learning_rate=0.0")
+    assert tiny.launched(tmp_path, *changes) == 0
+    assert "0 fresh" in capsys.readouterr().out
+    ema = tiny.state(finished, 8).ema["0.9"]
+    tiny.assert_same(tiny.state(tmp_path, 1).params, ema)
+    averaged = tiny.state(tmp_path, 1).ema["0.9"]
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), averaged, ema)
+
+
+def test_a_deeper_model_takes_what_fits(tmp_path, finished, capsys):
+    changes = (f"init_from={finished}", "model.depth=2", "steps=1", "optimizer.learning_rate=0.0")
+    assert tiny.launched(tmp_path, *changes) == 0
+    assert "6 fresh: ['block_1/" in capsys.readouterr().out
+    ema, params = tiny.state(finished, 8).ema["0.9"], tiny.state(tmp_path, 1).params
+    tiny.assert_same({k: params[k] for k in ema}, ema)
+
+
+def test_optimizers_that_keep_parameters_keep_those_of_the_other_run(tmp_path, finished):
+    changes = (
+        f"init_from={finished}",
+        "steps=1",
+        "optimizer=optax.contrib:schedule_free_sgd",
+        "optimizer.learning_rate=0.0",
+    )
+    assert tiny.launched(tmp_path, *changes) == 0
+    np.testing.assert_array_equal(
+        tiny.state(tmp_path, 1).opt_state.z["input"]["kernel"],
+        tiny.state(finished, 8).ema["0.9"]["input"]["kernel"],
+    )
+
+
+def test_a_teacher_is_frozen_and_can_have_another_shape(tmp_path, finished):
+    teacher = shutil.copytree(finished, tmp_path / "teacher")
+    changes = (f"teacher={teacher}", f"loss={MODELS}:imitate", "model.width=8", "batch_size=16")
+    assert tiny.launched(tmp_path / "run", *changes, "parallel.devices=8") == 0
+    assert tiny.losses(tmp_path / "run")[-1] < 0.9 * tiny.losses(tmp_path / "run")[0]
+    sizes = [size for _, size in tiny.lines(tmp_path / "run", "teacher_size")]
+    assert min(sizes) > 0
+    shutil.rmtree(teacher)  # its weights are not needed to sample
+    assert fmjax.load(tmp_path / "run").sample(2).x1.shape == (2, 2)
+
+
+def test_a_pair_of_networks_has_an_optimizer_each(tmp_path):
+    changes = (
+        f"model={MODELS}:pair",
+        f"loss={MODELS}:both",
+        f"sampler={MODELS}:from_fast",
+        "optimizer=fmjax.optimizers:by_network",
+        "optimizer.fast.name=optax:adam",
+        "optimizer.fast.learning_rate=1e-2",
+        "optimizer.slow.name=optax:sgd",
+        "optimizer.slow.learning_rate=0.0",
+    )
+    assert tiny.launched(tmp_path, *changes, "steps=2") == 0
+    loaded = fmjax.load(tmp_path)
+    assert np.any(loaded.params.fast["output"]["projection"]["kernel"] != 0)
+    assert not np.any(loaded.params.slow["output"]["projection"]["kernel"])
+    assert loaded.sample(3).x1.shape == (3, 2)
+
+
+def test_several_steps_a_call_change_nothing(tmp_path, finished):
+    assert tiny.launched(tmp_path, "steps_per_call=4", "log_every=4") == 0
+    expected = tiny.losses(finished).reshape(2, 4).mean(1)
+    np.testing.assert_allclose(tiny.losses(tmp_path), expected, rtol=1e-5)
+    assert [step for step, _ in tiny.lines(tmp_path)] == [4, 8]
+
+
+def test_accumulation_bf16_and_no_ema_train_and_sample(tmp_path):
+    changes = ("accumulate=2", "model.dtype=bfloat16", "ema=()", "clip_norm=1.0", "steps=4")
+    assert tiny.launched(tmp_path, *changes) == 0
+    state = tiny.state(tmp_path, 4)
+    assert state.ema == {}
+    assert {leaf.dtype for leaf in jax.tree.leaves(state.params)} == {np.dtype(np.float32)}
+    assert np.all(np.isfinite(tiny.losses(tmp_path)))
+    loaded = fmjax.load(tmp_path)
+    tiny.assert_same(loaded.params, state.params)
+    assert loaded.sample(3).x1.dtype == np.float32
+
+
+def test_evaluations_on_the_way_rank_the_checkpoints_to_keep(tmp_path):
+    changes = (
+        f"evaluators.gap={MODELS}:scripted",
+        "eval_every=2",
+        "save_every=1",
+        "checkpoint.keep_last=1",
+        "checkpoint.keep_best=1",
+        "checkpoint.best=figure",
+    )
+    assert tiny.launched(tmp_path, *changes, config=tiny.JUDGED) == 0
+    # figures 3, 1, 2, 4 at steps 2, 4, 6, 8; the steps between have none and are not ranked
+    assert tiny.lines(tmp_path, "eval/figure") == [(2, 3.0), (4, 1.0), (6, 2.0), (8, 4.0)]
+    folders = dict(manifest.folders(tmp_path / "checkpoints"))
+    assert sorted(folders) == [4, 8]
+    assert manifest.metric(folders[4], "figure") == 1.0
+    # the last evaluation is the run's: it is not made twice
+    assert json.loads((tmp_path / "record.json").read_text())["metrics"]["figure"] == 4.0
+
+
+@pytest.mark.parametrize("every", [0, 2])
+def test_a_metric_to_rank_by_that_is_not_measured_is_named(every, tmp_path, capsys):
+    changes = ("checkpoint.keep_best=1", "checkpoint.best=los", f"eval_every={every}")
+    assert tiny.launched(tmp_path, *changes) == 2
+    assert "config.checkpoint.best='los' is not measured; there are: grad_norm, loss" in (
+        capsys.readouterr().err
+    )
+
+
+def test_samples_that_are_not_finite_are_an_error_and_the_run_is_kept(tmp_path, capsys):
+    changes = (f"sampler={MODELS}:diverging", "steps=4")
+    assert tiny.launched(tmp_path, *changes, config=tiny.JUDGED) == 3
+    assert "16 of 32 samples are not finite" in capsys.readouterr().err
+    assert checkpoint.steps(tmp_path / "checkpoints") == [4]
+    assert not (tmp_path / "record.json").exists()
+
+
+def test_a_distribution_that_is_a_function_of_a_key_trains_the_same_on_any_devices(tmp_path):
+    changes = (f"data={MODELS}:uniform", "loss.drop=0.0", "steps=4", "steps_per_call=2")
+    curves = []
+    for devices in (1, 2):
+        workdir = tmp_path / str(devices)
+        options = ("log_every=2", f"parallel.devices={devices}")
+        assert tiny.launched(workdir, *changes, *options) == 0
+        curves.append(tiny.losses(workdir))
+    np.testing.assert_allclose(*curves, rtol=1e-5)
+    assert curves[0].shape == (2,)

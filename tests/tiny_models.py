@@ -1,0 +1,61 @@
+"""Objectives, models and evaluators that tests of whole runs name in a config."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fmjax.data.toy import toy
+from fmjax.models.resmlp import resmlp
+from fmjax.types import Info
+
+
+class Pair(NamedTuple):
+    fast: Any
+    slow: Any
+
+
+def pair(*, num_classes):
+    """Two networks of one shape."""
+    small = resmlp(width=8, depth=1, features=8, num_classes=num_classes)
+    return Pair(small, small)
+
+
+def both(nets, key, batch):
+    """Each network of a pair is to give x1 at t = 0."""
+    gaps = [net(0.0, batch.x1, batch.cond) - batch.x1 for net in nets.online]
+    return sum((gap**2).mean(-1) for gap in gaps), {}
+
+
+def from_fast(net, key, x0, cond=None):
+    """One step of the pair's first network."""
+    return x0 + net.fast(0.0, x0, cond), Info(jnp.asarray(1))
+
+
+def imitate(nets, key, batch):
+    """|online - teacher|² at t = 1/2, and how far the teacher is from the EMA."""
+    taught = nets.teacher(0.5, batch.x1, batch.cond)
+    gap = nets.online(0.5, batch.x1, batch.cond) - taught
+    apart = jax.lax.stop_gradient(nets.ema(0.5, batch.x1, batch.cond) - taught)
+    return (gap**2).mean(-1), {"teacher_size": (taught**2).mean(-1), "ema_gap": (apart**2).mean(-1)}
+
+
+def uniform():
+    """Fresh points of a square at every step."""
+    return toy(lambda key, n: jax.random.uniform(key, (n, 2)))
+
+
+def scripted(net, key, data, samples):
+    """A figure that is another from call to call."""
+    scripted.calls.append(float(np.abs(samples(8).x1).sum()))
+    return {"figure": [3.0, 1.0, 2.0, 4.0][len(scripted.calls) - 1]}
+
+
+scripted.calls = []
+
+
+def diverging(net, key, x0, cond=None):
+    """Every other sample is NaN."""
+    bad = jnp.arange(x0.shape[0])[:, None] % 2 == 1
+    return jnp.where(bad, jnp.nan, x0), Info(jnp.asarray(1))
