@@ -1,6 +1,12 @@
 """Eight Gaussians to two moons in the plane: the smallest complete run.
 
-python launch.py --config=configs/moons.py --workdir=runs/moons
+    python launch.py --config=configs/moons.py --workdir=runs/moons
+
+Hardware: any; 2 CPU cores, shared with other work, took 20 s, at 1,400 steps per second.
+Result there, one seed, 2026-11, jax 0.10.2, EMA 0.999, Dopri5 at tolerance 1e-5, NFE 145:
+W2 between 1,000 samples and 1,000 fresh real points 0.30, over ten draws 0.24 to 0.34; between two
+real draws 0.31, 0.25 to 0.35 (the share of each moon varies). No lower W2 can be told apart from
+perfect at this size, yet the picture shows some points between the moons.
 """
 
 from ml_collections import ConfigDict

@@ -7,7 +7,8 @@
 training: 8 Gaussians to 2 moons, independent coupling, batch 256, fresh data at every step, a
     3 x 64 SELU network, Adam, EMA, the loss written every 100 steps. Ours is configs/moons.py in
     the loop that launch.py runs; the peer is the loop of TorchCFM's 2-D tutorial with an EMA and
-    a log. They take turns in one process, so that the ratio of a round is fair on a busy machine.
+    a log; its paths have noise of sigma 0.1, ours none. They take turns in one process, so that
+    the ratio of a round is fair on a busy machine.
     "vectorised data": the peer with its Gaussians drawn without its Python loop over examples.
 startup: from starting `launch.py --config=configs/digits.py` until its first training step is in
     metrics.jsonl; cold with an empty compilation cache, warm with the one that the cold start left.

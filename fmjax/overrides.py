@@ -51,12 +51,19 @@ def set_field(config: Any, dotted: str, text: str) -> None:
 
 def _child(node: Any, part: str, where: str, *, new: bool) -> Any:
     name, _, index = part.partition("[")
-    if new and configs.is_callable(node) and node.get(name) is None:
-        node[name] = {}  # a callable's argument that is itself to be a callable
+    if new and where != "config" and _takes_callables(node) and node.get(name) is None:
+        node[name] = {}
     if not configs.is_group(node) or name not in node:
         fields = node if configs.is_group(node) else ()
         raise ConfigError(f"no field {where}.{name}{configs.suggest(name, fields)}")
     return node[name][int(index.rstrip("]"))] if index else node[name]
+
+
+def _takes_callables(node: Any) -> bool:
+    """Whether a new callable may come: an argument of another, or one more of a table of them."""
+    if not configs.is_group(node):
+        return False
+    return configs.is_callable(node) or all(configs.is_callable(v) for v in node.values())
 
 
 def _rename(node: Any, kind: str, reference: str) -> None:
@@ -76,7 +83,7 @@ def _parse(text: str, old: Any, kind: type, field: str) -> Any:
     error = ConfigError(
         f"{field} is of type {kind.__name__} (now {old!r}); got {text!r}, which is not"
     )
-    if text == "None" and (old is None or kind is object):
+    if text == "None":
         return None
     if configs.is_group(old):
         raise ConfigError(f"{field} is a group of fields; set {field}.FIELD=…, not {text!r}")

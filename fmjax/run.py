@@ -106,7 +106,8 @@ def _start(parts: Parts, store: Any, say: Callable[[str], None]) -> tuple[int, t
     params, loaded, fresh = checkpoint.init_from(
         state.params, other / "checkpoints", ema=str(decays[0]) if decays else None, say=say
     )
-    say(f"{len(loaded)} arrays from {other}, {len(fresh)} fresh{': ' if fresh else ''}{fresh[:8]}")
+    named = f": {fresh[:8]}" if fresh else ""
+    say(f"{len(loaded)} arrays from {other}, {len(fresh)} fresh{named}")
     copies = {d: jax.tree.map(lambda x: x.copy(), params) for d in state.ema}
     # some optimizers keep a copy of the parameters, which is to be of these
     init = jax.vmap(parts.tx.init) if parts.config["seeds"] > 1 else parts.tx.init

@@ -43,6 +43,10 @@ OPTIONAL = {
     "teacher": placeholder(str),
     "tiny": (),
 }
+NUMBERS = (
+    "seed", "seeds", "steps", "batch_size", "accumulate", "steps_per_call", "log_every",
+    "save_every", "eval_every", "sample_chunk",
+)  # fmt: skip
 # What defines the model, the data and the objective: a work directory holds one of each.
 IDENTITY = (
     "seed", "seeds", "batch_size", "data", "codec", "path", "predict", "source", "model", "loss",
@@ -86,7 +90,7 @@ def complete(config: Any, changes: Sequence[str] = ()) -> dict[str, Any]:
 
 
 def _check_types(config: Mapping[str, Any]) -> None:
-    for field in ("seed", "steps", "batch_size"):
+    for field in NUMBERS:
         if type(config[field]) is not int:
             raise ConfigError(f"config.{field} is {config[field]!r}; expected a whole number")
     for field in ("data", "model", "loss", "optimizer", "sampler"):

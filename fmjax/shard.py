@@ -107,6 +107,8 @@ def pmap(*, devices: int | None = None) -> Parallel:
 
     The curve depends on the number of devices; prefer `jit` where that matters. One process only.
     """
+    if jax.process_count() > 1:
+        raise ValueError("pmap runs in one process; on several hosts use fmjax.shard:jit")
     chosen = _devices(devices)
     mesh = make_mesh(chosen)
     replicated = NamedSharding(mesh, PartitionSpec())

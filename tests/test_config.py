@@ -25,6 +25,7 @@ def make(**fields):
             "limit": placeholder(int),
             "loss": {"bind": LOSS, "drop": 0.1},
             "guidance": ml_collections.ConfigDict(),
+            "evaluators": {"energy": {"bind": "fmjax.metrics.energy:energy"}},
             "tx": {"name": "optax:chain", "args": ({"name": "optax:sgd", "learning_rate": 0.1},)},
             **fields,
         }
@@ -113,6 +114,8 @@ def test_functions_without_a_signature_are_called_as_they_are():
         ("shape=[3, 4]", "shape", (3, 4)),
         ("limit=3", "limit", 3),
         ("limit=None", "limit", None),
+        ("rate=None", "rate", None),
+        ("evaluators.mine.bind=a:b", "evaluators.mine.bind", "a:b"),
         ("loss.drop=0.5", "loss.drop", 0.5),
         ("loss.sample_t.bind=fmjax.times:cosmap", "loss.sample_t.bind", "fmjax.times:cosmap"),
         ("guidance.bind=a:b", "guidance.bind", "a:b"),
@@ -159,6 +162,7 @@ def test_the_same_callable_keeps_its_arguments():
         ("loss=3", ["group of fields"]),
         ("steps.x=3", ["has no field 'x'"]),
         ("steps", ["--config.steps=VALUE"]),
+        ("los.bind=a:b", ["no field config.los", "did you mean 'loss'"]),
     ],
 )
 def test_wrong_overrides_are_named_with_their_remedy(change, words):
