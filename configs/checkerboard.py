@@ -1,4 +1,4 @@
-"""The checkerboard with an NNX network that predicts the data, three seeds at once."""
+"""The checkerboard with an NNX network, three seeds at once."""
 
 from ml_collections import ConfigDict
 
@@ -15,13 +15,10 @@ def get_config():
     config.ema = (0.999,)
 
     config.data = dict(name="fmjax.data.toy:toy", target=dict(bind="fmjax.data.toy:checkerboard"))
-    config.path = dict(name="fmjax.paths:cosine")
-    config.predict = dict(bind="fmjax.paths:x1")
-    config.model = dict(name="fmjax.models.nnx_mlp:nnx_mlp", width=128, depth=3)
+    config.model = dict(name="fmjax.models.nnx_mlp:nnx_mlp", width=256, depth=3)
     config.loss = dict(
         bind="fmjax.losses.flow_matching:flow_matching",
         sample_t=dict(bind="fmjax.times:stratified"),
-        weight=dict(bind="fmjax.paths:weight", to=dict(bind="fmjax.paths:x1")),
     )
     config.optimizer = dict(
         name="optax:adam",

@@ -16,6 +16,7 @@ startup: from starting `launch.py --config=configs/digits.py` until its first tr
 """
 
 import argparse
+import importlib.metadata
 import json
 import os
 import platform
@@ -142,7 +143,9 @@ def training(args, workdir):
             runs[name], peer_size = peer(workdir, vectorised=vectorised)
             if peer_size != size:
                 sys.exit(f"networks differ: {size} parameters here, {peer_size} in TorchCFM")
-        notes.append(f"PyTorch with {best_threads(runs['TorchCFM'], args.peer_steps)} thread(s)")
+        threads = best_threads(runs["TorchCFM"], args.peer_steps)
+        packages = ", ".join(f"{p} {importlib.metadata.version(p)}" for p in ("torch", "torchcfm"))
+        notes.append(f"{packages}, the better of 1 and 2 threads: {threads}")
     rates = {name: [] for name in runs}
     for _ in range(args.rounds):
         for name, run in runs.items():
