@@ -4,8 +4,9 @@
 
 The same command again resumes where the run stopped. Any field of the config can be changed:
 
-    --config.steps=1000 --config.optimizer.learning_rate=3e-4
+    --config.steps=1000 --config.model.width=128 --config.clip_norm=None
     --config.loss=my_losses:huber --config.loss.delta=0.5      (a callable, and its arguments)
+    --config.loss.sample_t=fmjax.times:logit_normal            (an argument that is a callable)
 
 Exit codes: 0 done · 1 unexpected error · 2 wrong input · 3 the loss or a sample is not finite
             75 stopped by SIGTERM or Ctrl-C, and saved: run the same command again
@@ -17,6 +18,16 @@ import errno
 import os
 import sys
 from pathlib import Path
+
+# flags that mean nothing in other modes
+ONLY = {
+    "n": ("sample",),
+    "cond": ("sample",),
+    "seed": ("sample",),
+    "step": ("sample", "evaluate"),
+    "ema": ("sample", "evaluate"),
+    "config": ("train", "prepare"),
+}
 
 
 def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
@@ -35,14 +46,14 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
         default="train",
         help="train (then evaluate), prepare the data only, sample or evaluate a trained run",
     )
-    add("--n", type=int, default=64, help="sample: how many (default 64)")
-    add("--cond", default="", help="sample: conditions, such as 3,5 (repeated in turn)")
-    add("--seed", type=int, default=0, help="sample: the seed (a run's own is --config.seed)")
+    add("--n", type=int, help="sample: how many (default 64)")
+    add("--cond", help="sample: conditions, such as 3,5 (repeated in turn)")
+    add("--seed", type=int, help="sample: the seed (default 0; a run's own is --config.seed)")
+    add("--step", type=int, help="sample, evaluate: which checkpoint (default: the newest)")
+    add("--ema", type=float, help="sample, evaluate: which EMA decay (default: the first)")
     add("--allow-changes", action="store_true",
         help="resume although the model, data or objective of the config changed")  # fmt: skip
-    add(
-        "--profile", metavar="DIR", help="write a profiler trace there, for TensorBoard or Perfetto"
-    )
+    add("--profile", metavar="DIR", help="write a profiler trace there; with few --config.steps")
     add("--debug-nans", action="store_true", help="stop at the operation that makes a NaN (slow)")
     add("--no-cache", action="store_true", help="do not keep compiled programs between runs")
     add(
@@ -57,8 +68,14 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
     wrong = [word for word in rest if not word.startswith("--config.")]
     if wrong:
         parser.error(f"unknown argument {wrong[0]!r}; see --help")
+    for flag, modes in ONLY.items():
+        if getattr(args, flag) is not None and args.mode not in modes:
+            parser.error(f"--{flag} is for --mode={' and --mode='.join(modes)}")
     if args.mode in ("train", "prepare") and args.config is None:
         parser.error(f"--mode={args.mode} needs --config=FILE")
+    several = (args.coordinator, args.processes, args.process)
+    if None in several and any(flag is not None for flag in several):
+        parser.error("--coordinator, --processes and --process belong together")
     if args.mode != "prepare" and args.workdir is None:
         parser.error(f"--mode={args.mode} needs --workdir=DIR")
     return args, [word.removeprefix("--config.") for word in rest]
@@ -97,19 +114,27 @@ def main(argv: list[str]) -> int:
     start_jax(args)
     import jax
 
-    from fmjax import checkpoint, config, evaluate, loop, run, settings
+    from fmjax import checkpoint, config, evaluate, inference, loop, run, settings
 
     say = print if jax.process_index() == 0 else lambda text: None
     trace = jax.profiler.trace(args.profile) if args.profile else contextlib.nullcontext()
     try:
         with trace:
             if args.mode == "sample":
-                words = [word for word in args.cond.split(",") if word]
-                return run.sample_run(
-                    args.workdir, changes, n=args.n, cond=words, seed=args.seed, say=say
+                return inference.sample_run(
+                    args.workdir,
+                    changes,
+                    n=64 if args.n is None else args.n,
+                    cond=[word for word in (args.cond or "").split(",") if word],
+                    seed=args.seed or 0,
+                    ema=args.ema,
+                    step=args.step,
+                    say=say,
                 )
             if args.mode == "evaluate":
-                return run.evaluate_run(args.workdir, changes, say=say)
+                return inference.evaluate_run(
+                    args.workdir, changes, ema=args.ema, step=args.step, say=say
+                )
             settled = settings.load_config(args.config, changes)
             if args.mode == "prepare":
                 return run.prepare_run(settled, say=say)
@@ -117,6 +142,9 @@ def main(argv: list[str]) -> int:
     except (config.ConfigError, checkpoint.CheckpointError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("interrupted; checkpoints written so far are kept", file=sys.stderr)
+        return 130
     except (loop.NotFinite, evaluate.NotFinite) as error:
         print(f"error: {error}. The checkpoints written so far are kept", file=sys.stderr)
         return 3

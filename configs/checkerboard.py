@@ -1,4 +1,15 @@
-"""The checkerboard with an NNX network, three seeds at once."""
+"""The checkerboard with an NNX network, three seeds at once.
+
+    python launch.py --config=configs/checkerboard.py --workdir=runs/checkerboard
+
+Hardware: any; measured on 2 CPU cores, shared with other work.
+Time: 5 minutes, at 69 steps per second of all three seeds together.
+Result: mean and standard deviation over the 3 seeds, EMA 0.999, Dopri5 at tolerance 1e-4, NFE 43:
+W2 between 1,000 samples and 1,000 fresh real points 0.435 +- 0.050, between two real draws 0.461;
+energy distance 0.0037 +- 0.0006, between real draws 0.0054 +- 0.0035 over draws. Neither can be
+told apart from perfect at these sizes; the picture shows a few points between the squares.
+Measured: 2026-11, jax 0.10.2.
+"""
 
 from ml_collections import ConfigDict
 

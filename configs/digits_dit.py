@@ -1,4 +1,16 @@
-"""Digits with a diffusion transformer and classifier-free guidance."""
+"""Digits with a diffusion transformer and classifier-free guidance on an interval of time.
+
+    python launch.py --config=configs/digits_dit.py --workdir=runs/digits_dit
+
+Hardware: any; measured on 2 CPU cores, shared with other work. An accelerator suits it better.
+Time: 5 minutes, at 3.7 steps per second.
+Result: one seed, guidance 1.5 for t in [0.2, 0.9], EMA 0.999, Heun with 10 steps (NFE 20):
+conditional accuracy 0.994 under a classifier whose own test accuracy is 0.981; energy distance
+1.38 times that of one draw of the training split; memorisation ratio 1.07; precision 0.872 and
+recall 0.614 (a draw of the training split: 0.892 and 0.892). Briefly trained: it has not begun to
+copy, and could go on for longer.
+Measured: 2026-11, jax 0.10.2.
+"""
 
 from ml_collections import ConfigDict
 
@@ -6,11 +18,11 @@ from ml_collections import ConfigDict
 def get_config():
     config = ConfigDict()
     config.seed = 0
-    config.steps = 3000
+    config.steps = 1000
     config.steps_per_call = 20
     config.batch_size = 128
     config.log_every = 100
-    config.save_every = 1000
+    config.save_every = 500
     config.ema = (0.999, 0.99)
     config.clip_norm = 1.0
 

@@ -38,7 +38,7 @@ def ours(workdir, changes=CHANGES):
     """`run(steps) -> steps per second` of configs/moons.py, compiled, and its parameter count."""
     import jax
 
-    from fmjax import assemble, loop, record, settings
+    from fmjax import assemble, loop, record, settings, train
 
     parts = assemble.assemble(settings.load_config(ROOT / "configs" / "moons.py", changes))
     config = parts.config
@@ -70,7 +70,7 @@ def ours(workdir, changes=CHANGES):
         return steps / seconds
 
     run(config["steps_per_call"])  # compiles
-    return run, loop.total_parameters(state.params)
+    return run, train.total_parameters(state.params)
 
 
 def peer(workdir, *, vectorised):

@@ -92,9 +92,16 @@ def build_data(config: Mapping[str, Any], **options: Any) -> list[Data]:
     }
     seeds = range(config["seed"], config["seed"] + config["seeds"])
     try:
-        return [configs.build(config["data"], "config.data", seed=s, **offered) for s in seeds]
+        datas = [configs.build(config["data"], "config.data", seed=s, **offered) for s in seeds]
     except (OSError, ImportError) as error:  # not prepared, not writable, a package is missing
         raise ConfigError(f"config.data: {error}") from error
+    for split in ("train", "test"):
+        if split not in datas[0].splits:
+            raise ConfigError(
+                f"config.data ({config['data']['name']}) has the splits {list(datas[0].splits)}; "
+                f"a run needs {split!r}, too"
+            )
+    return datas
 
 
 def check_numbers(config: Mapping[str, Any], parallel: Parallel) -> None:
@@ -135,13 +142,19 @@ def make_init(parts: Parts) -> Callable[[Any], train.TrainState]:
     """`init(key) -> TrainState`; over several seeds, `key` and state have a leading axis."""
     batch = example(parts)
     init = functools.partial(
-        _init, model=parts.model, tx=parts.tx, batch=batch, ema=parts.config["ema"]
+        train.init, parts.model, parts.tx, batch=batch, ema=parts.config["ema"]
     )
     return jax.vmap(init) if parts.config["seeds"] > 1 else init
 
 
-def _init(key: Any, *, model: Any, tx: Any, batch: Batch, ema: Any) -> train.TrainState:
-    return train.init(model, tx, key, batch, ema=ema)
+def abstract_state(parts: Parts) -> train.TrainState:
+    """The state's shapes, with the shardings it is to have on the present devices."""
+    state = jax.eval_shape(make_init(parts), keys(parts.config)[0])
+    return jax.tree.map(
+        lambda s, where: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=where),
+        state,
+        parts.parallel.shardings(state),
+    )
 
 
 def make_call(parts: Parts) -> Callable[..., Any]:

@@ -11,6 +11,7 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from fmjax import codecs, train
+from fmjax.config import ConfigError
 from fmjax.types import Batch, Data, Info, Params, PRNGKey
 
 Generate = Callable[[Params, PRNGKey, Any, int], tuple[Batch, Info]]
@@ -85,27 +86,39 @@ def _join(infos: list[Info], n: int) -> Info:
 class Samples:
     """`samples(n) -> Batch`: generated once, kept, and grown when more are asked for.
 
-    Row i has the condition of row i (cyclically) of the split it is compared with.
-    `info` is that of the largest draw; `seconds` all the time spent.
+    Row i has the condition of row i (cyclically) of the split it is compared with, or of `cond`.
+    `info` is that of the largest draw; `seconds` all the time spent, compiling included.
     """
 
     def __init__(
-        self, generate: Generate, params: Params, key: PRNGKey, data: Data, split: str = "test"
+        self,
+        generate: Generate,
+        params: Params,
+        key: PRNGKey,
+        data: Data,
+        split: str = "test",
+        cond: Any = None,
     ) -> None:
         self._generate, self._params, self._key = generate, params, key
-        self._cond = data.take(split, None).cond
+        self._data, self._split, self._cond = data, split, cond
         self._batch, self.info, self.seconds = None, None, 0.0
 
     def __call__(self, n: int) -> Batch:
         """The first `n` samples, in data space, as host arrays."""
         if self._batch is None or len(self._batch.x1) < n:
             began = time.monotonic()
-            cond = jax.tree.map(lambda c: np.resize(c, (n, *c.shape[1:])), self._cond)
+            cond = jax.tree.map(lambda c: np.resize(c, (n, *c.shape[1:])), self._conditions(n))
             batch, self.info = self._generate(self._params, self._key, cond, n)
             _check_finite(batch.x1)
             self._batch = batch
             self.seconds += time.monotonic() - began
         return jax.tree.map(lambda x: x[:n], self._batch)
+
+    def _conditions(self, n: int) -> Any:
+        if self._cond is not None or self._data.spec.cond is None:
+            return self._cond
+        rows = self._data.splits[self._split]
+        return self._data.take(self._split, min(n, rows) if rows else n).cond
 
 
 def _check_finite(x1: np.ndarray) -> None:
@@ -129,9 +142,13 @@ def evaluate(
 ) -> dict[str, float]:
     """Every evaluator's scalars in one table; the same name from two evaluators is an error."""
     results: dict[str, float] = {}
+    net = train.bind(model, params)
     for i, (name, evaluator) in enumerate(evaluators.items()):
-        net = train.bind(model, params)
-        for metric, value in evaluator(net, jax.random.fold_in(key, i), data, samples).items():
+        try:
+            found = evaluator(net, jax.random.fold_in(key, i), data, samples)
+        except ValueError as error:
+            raise ConfigError(f"config.evaluators.{name}: {error}") from error
+        for metric, value in found.items():
             if metric in results:
                 raise ValueError(f"evaluator {name!r}: another one already reports {metric!r}")
             results[metric] = float(value)

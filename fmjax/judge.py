@@ -68,7 +68,8 @@ def judge(
             figure.savefig(workdir / f"{name}.png")
     if jax.process_index() == 0:
         lines = record.read_jsonl(workdir / "metrics.jsonl")
-        pictures.loss_curve(lines).savefig(workdir / "loss.png")
+        if lines:
+            pictures.loss_curve(lines).savefig(workdir / "loss.png")
     return results
 
 
@@ -85,18 +86,33 @@ def _paths(parts: Parts, params: Params, n: int, points: int = 9) -> tuple[Any, 
         if parts.datas[0].names:
             rows = np.unique(cond, return_index=True)[1]
         cond = jax.tree.map(lambda c: c[np.resize(rows, n)], cond)
-    seed = jax.random.key(parts.config["seed"])
-    _, info = generate(params, seed, cond, n)
+    own = assemble.keys(parts.config)[2]
+    key = jax.random.fold_in(own if parts.config["seeds"] == 1 else own[0], 1)
+    _, info = generate(params, key, cond, n)
     if info.xs is None:
         raise pictures.NotDrawn("the sampler returned no save points (`Info.xs`)")
     return info.ts, info.xs
 
 
 def depends_on(parts: Parts) -> dict[str, Any]:
-    """What the metrics depend on beside the weights."""
-    fields = ("sampler", "guidance", "evaluators", "source", "sample_chunk")
+    """What the metrics depend on beside the weights, defaults of the callables included."""
     return {
-        **{field: parts.config[field] for field in fields},
+        "sampler": _arguments(parts.sampler, parts.config["sampler"]),
+        "guidance": _arguments(parts.guidance, parts.config["guidance"]),
+        "evaluators": {
+            name: _arguments(evaluator, parts.config["evaluators"][name])
+            for name, evaluator in parts.evaluators.items()
+        },
+        "source": parts.config["source"],
+        "sample_chunk": parts.config["sample_chunk"],
         "ema": parts.config["ema"][0] if parts.config["ema"] else None,
         "rows": dict(parts.datas[0].splits),
     }
+
+
+def _arguments(function: Any, node: dict[str, Any]) -> dict[str, Any]:
+    """A config node with the defaults it leaves to the function."""
+    parameters = {} if function is None else inspect.signature(function).parameters
+    plain = (int, float, str, bool, tuple, type(None))
+    defaults = {k: p.default for k, p in parameters.items() if isinstance(p.default, plain)}
+    return defaults | node

@@ -1,6 +1,5 @@
 """The training loop: dispatch, read the step before, stop on what is not finite, save, evaluate."""
 
-import math
 import signal
 import threading
 import time
@@ -18,7 +17,8 @@ class NotFinite(ArithmeticError):
 
 
 class Done(NamedTuple):
-    """How a loop ended. `steps_per_second` leaves out the first call, which compiles."""
+    """How a loop ended. `steps_per_second` leaves out the first call, which compiles,
+    and the time spent evaluating and saving."""
 
     state: Any
     step: int
@@ -60,7 +60,7 @@ def loop(
             window.append(_read(*pending))
             pending = None
 
-    step, stopping = start, False
+    step, stopping, paused = start, False, 0.0
     while step < stop and not stopping:
         before = pending
         state, metrics = call(state, frozen, key, batches(step))
@@ -72,20 +72,24 @@ def loop(
         if first is None:
             settle()
             first = time.monotonic()
-        stopping = interrupted(step)
-        ending = step == stop or stopping
+        # several processes ask each other, which waits for the device: not at every call
+        asking = jax.process_count() == 1 or step % log_every == 0 or step >= stop
+        stopping = asking and interrupted(step)
+        ending = step >= stop or stopping
         if step % log_every == 0 or ending:
             settle()
             log(step, _means(window))
             window = []
+        pause = time.monotonic()
         if evaluate is not None and eval_every and step % eval_every == 0 and not stopping:
             settle()
             evaluate(step, state)
         if ending or (save_every and step % save_every == 0):
             settle()
             save(step, state)
+        paused += time.monotonic() - pause
     first = first or time.monotonic()
-    elapsed = time.monotonic() - first
+    elapsed = time.monotonic() - first - paused
     counted = max(step - start - per_call, 0)
     rate = counted / elapsed if counted and elapsed else 0.0
     return Done(state, step, stopping and step < stop, rate, first - began)
@@ -135,8 +139,3 @@ def stop_signal() -> Iterator[Callable[[int], bool]]:
     finally:
         for s, handler in old.items():
             signal.signal(s, handler)
-
-
-def total_parameters(params: Any) -> int:
-    """The number of scalars in a tree of parameters."""
-    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))

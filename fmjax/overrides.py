@@ -41,10 +41,16 @@ def set_field(config: Any, dotted: str, text: str) -> None:
         _rename(node, last, text)
     elif last in node and configs.is_callable(node[last]) and REFERENCE.fullmatch(text):
         _rename(node[last], "name" if "name" in node[last] else "bind", text)
+    elif last in node and configs.is_callable(node) and configs.is_group(node[last]):
+        node[last] = _literal(text)  # an argument that was a callable becomes a value
+    elif last in node and configs.is_group(node[last]) and not node[last]:
+        if not REFERENCE.fullmatch(text):
+            raise ConfigError(f"{field} is to be a callable, 'module:function'; got {text!r}")
+        node[last] = {"bind": text}
     elif last in node:
         node[last] = _parse(text, node[last], _type(node, last), field)
     elif configs.is_callable(node):
-        node[last] = _literal(text)
+        node[last] = {"bind": text} if REFERENCE.fullmatch(text) else _literal(text)
     else:
         raise ConfigError(f"no field {field}{configs.suggest(last, node)}")
 
@@ -56,7 +62,12 @@ def _child(node: Any, part: str, where: str, *, new: bool) -> Any:
     if not configs.is_group(node) or name not in node:
         fields = node if configs.is_group(node) else ()
         raise ConfigError(f"no field {where}.{name}{configs.suggest(name, fields)}")
-    return node[name][int(index.rstrip("]"))] if index else node[name]
+    if not index:
+        return node[name]
+    try:
+        return node[name][int(index.removesuffix("]"))]
+    except (ValueError, IndexError, TypeError, KeyError) as error:
+        raise ConfigError(f"no element {where}.{part}: {error}") from error
 
 
 def _takes_callables(node: Any) -> bool:

@@ -1,20 +1,19 @@
-"""One run: train, evaluate, sample. It lives in a work directory; the same command resumes it."""
+"""Training a run from its newest checkpoint, or anew, to its record, in its work directory."""
 
 import json
 import math
-import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
 
-from fmjax import assemble, checkpoint, codecs, evaluate, judge, loop, record, settings, train
+from fmjax import assemble, checkpoint, evaluate, inference, judge, loop, record, settings, train
 from fmjax.assemble import Parts
 from fmjax.config import ConfigError
-from fmjax.types import Batch, Data, Params
+from fmjax.types import Params
 
 
 def check_workdir(workdir: Path, config: Mapping[str, Any], *, allow_changes: bool) -> None:
@@ -52,28 +51,48 @@ def train_run(
                 f"{workdir} is at step {start}, beyond config.steps={config['steps']}; "
                 "raise steps or choose another --workdir"
             )
+        if start % config["steps_per_call"]:
+            raise ConfigError(
+                f"{workdir} is at step {start}, which is no multiple of "
+                f"config.steps_per_call={config['steps_per_call']}; choose a divisor of {start}"
+            )
         # only now: a config that cannot be built or resumed leaves the stored one as it is
         if jax.process_index() == 0:
             record.write_json(workdir / "config.json", config)
-        done, judged = _train(parts, generate, store, state, start, workdir)
-        store.wait()
+        if start < config["steps"]:
+            say("compiling the step; the first one takes a moment")
+        # until the last save is complete: a signal then must not cut it short
+        with loop.stop_signal() as interrupted:
+            done, judged = _train(parts, generate, store, state, start, workdir, interrupted, say)
+            store.wait()
+    training = _trained(done, start, time.monotonic() - began, workdir)
     if done.interrupted:
         say(f"stopped and saved at step {done.step}; the same command goes on from there")
         return INTERRUPTED
-    training = {
-        "steps": done.step,
-        "steps_here": done.step - start,
-        "steps_per_second": done.steps_per_second,
-        "seconds_to_first_step": done.seconds_to_first_step,
-        "seconds": time.monotonic() - began,
-    }
-    if start == done.step and (workdir / "record.json").exists():
-        training = json.loads((workdir / "record.json").read_text())["training"]
+    say("trained; now sampling and judging")
     params = judge.weights(parts, done.state)
     results = judge.judge(parts, generate, params, workdir, say, judged=judged.get(done.step))
     written = _write_record(parts, done.state, training, results, workdir)
     say(_report(results, training, workdir, written))
     return 0
+
+
+def _trained(done: loop.Done, start: int, seconds: float, workdir: Path) -> dict[str, Any]:
+    """Times of the training, over all the stretches it took; kept in `training.json`."""
+    path = workdir / "training.json"
+    before = json.loads(path.read_text()) if start and path.exists() else {}
+    if start == done.step and before:
+        return before
+    training = {
+        "steps": done.step,
+        "steps_per_second": done.steps_per_second,
+        "seconds_to_first_step": done.seconds_to_first_step,
+        "seconds": before.get("seconds", 0.0) + seconds,
+        "stretches": before.get("stretches", 0) + 1,
+    }
+    if jax.process_index() == 0:
+        record.write_json(path, training)
+    return training
 
 
 def _teacher(config: Mapping[str, Any]) -> tuple[Any, Params] | None:
@@ -82,8 +101,13 @@ def _teacher(config: Mapping[str, Any]) -> tuple[Any, Params] | None:
         return None
     workdir = Path(config["teacher"])
     other = settings.read_workdir(workdir) | {"parallel": config["parallel"]}
+    if record.digest(other["codec"]) != record.digest(config["codec"]):
+        raise ConfigError(
+            f"config.teacher: {workdir} has the codec {other['codec']}, this run "
+            f"{config['codec']}; a teacher lives in the same space"
+        )
     parts = assemble.assemble(other)
-    return parts.model, judge.of_seed(parts, load_params(parts, workdir), 0)
+    return parts.model, judge.of_seed(parts, inference.load_params(parts, workdir), 0)
 
 
 def _store(workdir: Path, config: Mapping[str, Any], say: Callable[[str], None]) -> Any:
@@ -94,7 +118,7 @@ def _store(workdir: Path, config: Mapping[str, Any], say: Callable[[str], None])
 
 
 def _start(parts: Parts, store: Any, say: Callable[[str], None]) -> tuple[int, train.TrainState]:
-    restored = store.restore(_abstract(parts))
+    restored = store.restore(assemble.abstract_state(parts))
     if restored is not None:
         say(f"resuming from step {restored[0]}")
         return restored
@@ -115,18 +139,15 @@ def _start(parts: Parts, store: Any, say: Callable[[str], None]) -> tuple[int, t
     return 0, state._replace(params=params, ema=copies, opt_state=opt_state)
 
 
-def _abstract(parts: Parts) -> train.TrainState:
-    """The state's shapes, with the shardings it is to have on the present devices."""
-    state = jax.eval_shape(assemble.make_init(parts), assemble.keys(parts.config)[0])
-    return jax.tree.map(
-        lambda s, where: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=where),
-        state,
-        parts.parallel.shardings(state),
-    )
-
-
 def _train(
-    parts: Parts, generate: evaluate.Generate, store: Any, state: Any, start: int, workdir: Path
+    parts: Parts,
+    generate: evaluate.Generate,
+    store: Any,
+    state: Any,
+    start: int,
+    workdir: Path,
+    interrupted: Callable[[int], bool],
+    say: Callable[[str], None],
 ) -> tuple[loop.Done, dict[int, judge.Judged]]:
     """The loop's end, and the last evaluation on the way by its step."""
     config, first = parts.config, jax.process_index() == 0
@@ -154,7 +175,11 @@ def _train(
 
     def evaluated(step: int, state: train.TrainState) -> None:
         judged.clear()
-        judged[step] = judge.figures(parts, generate, judge.weights(parts, state), key_eval)
+        try:
+            judged[step] = judge.figures(parts, generate, judge.weights(parts, state), key_eval)
+        except evaluate.NotFinite as error:  # early nets diverge; training may well go on
+            say(f"step {step}: {error}")
+            return
         results = judged[step][0]
         check_best({**latest, **results})
         if metrics is not None:
@@ -168,24 +193,23 @@ def _train(
         store.save(step, state, numbers)
 
     try:
-        with loop.stop_signal() as interrupted:
-            done = loop.loop(
-                assemble.make_call(parts),
-                state,
-                parts.teacher and parts.teacher[1],
-                key_train,
-                start=start,
-                stop=config["steps"],
-                per_call=config["steps_per_call"],
-                batches=assemble.make_batches(parts),
-                log=log,
-                log_every=config["log_every"],
-                save=save,
-                save_every=config["save_every"],
-                evaluate=evaluated,
-                eval_every=config["eval_every"],
-                interrupted=interrupted,
-            )
+        done = loop.loop(
+            assemble.make_call(parts),
+            state,
+            parts.teacher and parts.teacher[1],
+            key_train,
+            start=start,
+            stop=config["steps"],
+            per_call=config["steps_per_call"],
+            batches=assemble.make_batches(parts),
+            log=log,
+            log_every=config["log_every"],
+            save=save,
+            save_every=config["save_every"],
+            evaluate=evaluated,
+            eval_every=config["eval_every"],
+            interrupted=interrupted,
+        )
         return done, judged
     finally:
         progress.close()
@@ -202,7 +226,7 @@ def _write_record(
 ) -> list[str]:
     """Write `record.json`; the names of all files in the work directory."""
     config = parts.config
-    parameters = loop.total_parameters(state.params) // config["seeds"]
+    parameters = train.total_parameters(state.params) // config["seeds"]
     if jax.process_index() == 0:
         record.write_json(
             workdir / "record.json",
@@ -229,108 +253,8 @@ def _report(
     return f"{record.table({**results, **rate})}\nin {workdir}: {', '.join(files)}"
 
 
-def evaluate_run(
-    workdir: Path, changes: Sequence[str] = (), *, say: Callable[[str], None] = print
-) -> int:
-    """Evaluate a run again, e.g. with another sampler; writes `evaluation.json` and pictures."""
-    parts = assemble.assemble(settings.read_workdir(workdir, changes))
-    params = load_params(parts, workdir)
-    results = judge.judge(parts, assemble.make_generate(parts), params, workdir, say)
-    if jax.process_index() == 0:
-        record.write_json(
-            workdir / "evaluation.json",
-            {"metrics": results, "depends_on": judge.depends_on(parts), **record.environment()},
-        )
-    say(record.table(results))
-    return 0
-
-
-def sample_run(
-    workdir: Path,
-    changes: Sequence[str] = (),
-    *,
-    n: int = 64,
-    cond: Sequence[str] = (),
-    seed: int = 0,
-    say: Callable[[str], None] = print,
-) -> int:
-    """Draw `n` samples into `samples.npz`; `cond`: words read by the data, repeated in turn."""
-    if n < 1:
-        raise ConfigError(f"--n={n}: expected at least 1")
-    loaded = load(workdir, changes=changes)
-    given = None
-    if cond:
-        if loaded.data.read is None:
-            raise ConfigError(f"--cond={','.join(cond)}: this data set has no conditions to name")
-        try:
-            words = [loaded.data.read(word) for word in cond]
-        except ValueError as error:
-            raise ConfigError(f"--cond: {error}") from error
-        given = jax.tree.map(lambda *xs: np.stack([xs[i % len(xs)] for i in range(n)]), *words)
-    batch = loaded.sample(n, given, seed)
-    if jax.process_index() == 0:
-        arrays = {"x1": batch.x1} if batch.cond is None else {"x1": batch.x1, "cond": batch.cond}
-        np.savez(workdir / "samples.npz", **arrays)
-    say(f"wrote {workdir / 'samples.npz'}: x1 {batch.x1.shape}")
-    return 0
-
-
 def prepare_run(config: dict[str, Any], *, say: Callable[[str], None] = print) -> int:
     """Prepare the data of a config, and nothing else."""
     data = assemble.build_data(config, prepare=True)[0]
     say(f"{config['data']['name']} is ready: {dict(data.splits)} rows in {config['data_dir']}")
     return 0
-
-
-class Loaded(NamedTuple):
-    """A trained run: `net(t, x, cond)` in model space, `sample(n, …)` in data space."""
-
-    net: Any
-    sample: Callable[..., Batch]
-    codec: codecs.Codec
-    data: Data
-    model: Any
-    params: Params
-    config: dict[str, Any]
-
-
-def load(
-    workdir: str | os.PathLike[str],
-    *,
-    ema: float | None = None,
-    step: int | None = None,
-    changes: Sequence[str] = (),
-) -> Loaded:
-    """A run's net at its (first) EMA, its sampler, codec and data, for notebooks.
-
-    `sample(n, cond=None, seed=0)`: `cond` holds `n` conditions; None takes the test split's.
-    `changes`: config changes such as "sampler.steps=50".
-    """
-    workdir = Path(workdir)
-    parts = assemble.assemble(settings.read_workdir(workdir, changes))
-    params = load_params(parts, workdir, ema=ema, step=step)
-    params = judge.of_seed(parts, params, 0)
-    generate = assemble.make_generate(parts)
-    data = parts.datas[0]
-
-    def sample(n: int, cond: Any = None, seed: int = 0) -> Batch:
-        if cond is None:
-            samples = evaluate.Samples(generate, params, jax.random.key(seed), data)
-            return samples(n)
-        return generate(params, jax.random.key(seed), cond, n)[0]
-
-    net = train.bind(parts.model, params)
-    return Loaded(net, sample, parts.codec, data, parts.model, params, parts.config)
-
-
-def load_params(
-    parts: Parts, workdir: Path, *, ema: float | None = None, step: int | None = None
-) -> Params:
-    """The EMA parameters of a run (the first decay unless `ema` names one), nothing else."""
-    decays = parts.config["ema"]
-    which = ema if ema is not None else (decays[0] if decays else None)
-    if which is not None and which not in decays:
-        raise ConfigError(f"no EMA of decay {which}; the run kept {list(decays)}")
-    name = None if which is None else str(which)
-    like = _abstract(parts).params
-    return checkpoint.load(workdir / "checkpoints", ema=name, step=step, like=like)

@@ -40,7 +40,10 @@ class Parallel(NamedTuple):
 def _devices(count: int | None) -> list[jax.Device]:
     devices = jax.devices()
     if count is not None and not 0 < count <= len(devices):
-        raise ValueError(f"devices={count}, but JAX sees {len(devices)}; choose 1 to that")
+        raise ValueError(
+            f"devices={count}, but JAX sees {len(devices)}; choose 1 to {len(devices)}, e.g. with "
+            "--config.parallel.devices=1"
+        )
     return devices[:count]
 
 

@@ -1,6 +1,7 @@
 """The training state and one step of it, written for one logical device and the global batch."""
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -87,9 +88,9 @@ def make_step(
             teacher=None if teacher is None else bind(teacher, frozen),
         )
         per_example, metrics = objective(nets, key, batch)
-        _check_per_example(per_example, batch)
+        _check_per_example(per_example, metrics, batch)
         weight = jnp.ones_like(per_example) if batch.weight is None else batch.weight
-        sums = {k: jnp.sum(weight * v) for k, v in {"loss": per_example, **metrics}.items()}
+        sums = {k: jnp.sum(weight * v) for k, v in {**metrics, "loss": per_example}.items()}
         return sums["loss"], (sums, jnp.sum(weight))
 
     gradient = jax.grad(loss, has_aux=True)
@@ -149,10 +150,22 @@ def repeat(step: Step, length: int) -> Step:
     return many
 
 
-def _check_per_example(per_example: Any, batch: Batch) -> None:
+def _check_per_example(per_example: Any, metrics: Metrics, batch: Batch) -> None:
     rows = jax.tree.leaves(batch.x1)[0].shape[0]
-    if per_example.shape != (rows,):
-        raise ValueError(
-            f"the objective returned a loss of shape {per_example.shape} for {rows} examples; "
-            f"expected one value an example, shape ({rows},)"
-        )
+    found = {"a loss": per_example, **{f"a metric {k!r}": v for k, v in metrics.items()}}
+    for what, value in found.items():
+        if value.shape != (rows,):
+            raise ValueError(
+                f"the objective returned {what} of shape {value.shape} for {rows} examples; "
+                f"expected one value an example, shape ({rows},)"
+            )
+    if batch.weight is not None and batch.weight.shape != (rows,):
+        raise ValueError(f"weights have shape {batch.weight.shape}; expected ({rows},)")
+    for name in ("loss", "grad_norm"):
+        if name in metrics:
+            raise ValueError(f"an objective's metric may not be called {name!r}; rename it")
+
+
+def total_parameters(params: Any) -> int:
+    """The number of scalars in a tree of parameters."""
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))

@@ -73,10 +73,10 @@ class Info(NamedTuple):
 
 
 class Data(NamedTuple):
-    """A data set, in data space (before the codec).
+    """A data set. x1 is in data space (before the codec); x0, where it has one, in model space.
 
     spec:   one example without its batch axis, as a `Batch` of `jax.ShapeDtypeStruct`
-    splits: rows of each split (0: unlimited)
+    splits: rows of each split (0: unlimited); a run needs "train" and "test"
     take:   `(split, n) -> Batch` of host arrays for evaluators: `n` rows in a fixed order
             (None: all of them)
     batch:  `(split, step) -> Batch`, this process's rows of the global batch of that step

@@ -12,7 +12,7 @@ LAYERS = {
     2: ["models", "guidance", "samplers", "shard", "checkpoint"],
     3: ["losses", "codecs", "metrics", "data"],
     4: ["train", "evaluate", "loop", "record", "pictures"],
-    5: ["assemble", "judge", "settings", "run"],
+    5: ["assemble", "judge", "settings", "inference", "run"],
 }
 # within a layer: what may import what
 ALLOWED = {
@@ -23,6 +23,10 @@ ALLOWED = {
     ("run", "assemble"),
     ("run", "judge"),
     ("run", "settings"),
+    ("run", "inference"),
+    ("inference", "assemble"),
+    ("inference", "judge"),
+    ("inference", "settings"),
 }
 HOMES = {
     "flax": ["models"],

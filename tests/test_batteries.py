@@ -45,17 +45,17 @@ def built(path, data_dir, *changes):
     return assemble.assemble(shrunk(path, f"data_dir={data_dir}", *changes))
 
 
-def nodes(node, kind):
+def nodes(node):
     """The callables named anywhere in a config."""
     if isinstance(node, Mapping):
         for key, value in node.items():
             if key in ("name", "bind") and isinstance(value, str):
                 yield value
             else:
-                yield from nodes(value, kind)
+                yield from nodes(value)
     elif isinstance(node, list | tuple):
         for value in node:
-            yield from nodes(value, kind)
+            yield from nodes(value)
 
 
 def batch_of(parts, n=16):
@@ -87,7 +87,7 @@ def test_headers_say_command_time_hardware_and_result():
 
 @pytest.mark.parametrize("folder", ["losses", "models", "samplers"])
 def test_every_public_loss_model_and_sampler_is_named_in_a_config(folder):
-    named = {name for path in CONFIGS for name in nodes(settings.load_config(path), folder)}
+    named = {name for path in CONFIGS for name in nodes(settings.load_config(path))}
     for file in (ROOT / "fmjax" / folder).glob("[!_]*.py"):
         if file.stem != "predict":  # a wrapper, which every config has by its field `predict`
             assert any(n.startswith(f"fmjax.{folder}.{file.stem}:") for n in named), file
@@ -223,6 +223,6 @@ def test_every_config_trains_saves_judges_and_samples(path, data_dir, tmp_path, 
     assert launch.main(flags) == 0
     assert launch.main(["--mode=sample", f"--workdir={tmp_path}", "--n=4"]) == 0
     found = {p.name for p in tmp_path.iterdir()}
-    assert found >= {"record.json", "samples.png", "trajectories.png", "loss.png", "samples.npz"}
-    assert np.isfinite(np.load(tmp_path / "samples.npz")["x1"]).all()
+    assert found >= {"record.json", "samples.png", "trajectories.png", "loss.png", "samples"}
+    assert np.isfinite(np.load(tmp_path / "samples" / "samples.npz")["x1"]).all()
     assert "steps_per_second" in capsys.readouterr().out

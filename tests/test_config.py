@@ -119,6 +119,9 @@ def test_functions_without_a_signature_are_called_as_they_are():
         ("loss.drop=0.5", "loss.drop", 0.5),
         ("loss.sample_t.bind=fmjax.times:cosmap", "loss.sample_t.bind", "fmjax.times:cosmap"),
         ("guidance.bind=a:b", "guidance.bind", "a:b"),
+        ("guidance=a:b", "guidance.bind", "a:b"),
+        ("loss.sample_t=fmjax.times:cosmap", "loss.sample_t.bind", "fmjax.times:cosmap"),
+        ("tx.args=()", "tx.args", ()),
     ],
 )
 def test_overrides(change, field, value):
@@ -162,6 +165,8 @@ def test_the_same_callable_keeps_its_arguments():
         ("loss=3", ["group of fields"]),
         ("steps.x=3", ["has no field 'x'"]),
         ("steps", ["--config.steps=VALUE"]),
+        ("guidance=3", ["'module:function'"]),
+        ("tx.args[5].x=1", ["no element config.tx.args[5]"]),
         ("los.bind=a:b", ["no field config.los", "did you mean 'loss'"]),
     ],
 )

@@ -85,4 +85,4 @@ def test_a_model_a_sampler_an_evaluator_and_a_data_set_from_a_file(mine, tmp_pat
     assert not (workdir / "trajectories.png").exists()
     assert (workdir / "samples.png").exists()
     assert tiny.launched(workdir, mode="sample", config=None, flags=["--n=6"]) == 0
-    assert np.load(workdir / "samples.npz")["x1"].shape == (6, 3)
+    assert np.load(workdir / "samples" / "samples.npz")["x1"].shape == (6, 3)

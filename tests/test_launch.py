@@ -9,7 +9,7 @@ import pytest
 import tiny
 
 import launch
-from fmjax import checkpoint
+from fmjax import checkpoint, settings
 
 
 def refused(capsys, *args, **options):
@@ -122,7 +122,7 @@ def test_sample_reads_conditions_by_name_in_turn(tmp_path, finished, capsys):
     flags = ["--n=5", "--cond=right,left", "--seed=3"]
     assert tiny.launched(workdir, mode="sample", config=None, flags=flags) == 0
     assert "samples.npz" in capsys.readouterr().out
-    made = np.load(workdir / "samples.npz")
+    made = np.load(workdir / "samples" / "samples.npz")
     np.testing.assert_array_equal(made["cond"], [1, 0, 1, 0, 1])
     assert made["x1"].shape == (5, 2)
 
@@ -130,7 +130,7 @@ def test_sample_reads_conditions_by_name_in_turn(tmp_path, finished, capsys):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--cond=11"], "--cond: there is no class '11'; there are: left, right"),
+        (["--cond=11"], "conditions: there is no class '11'; there are: left, right"),
         (["--n=0"], "--n=0: expected at least 1"),
     ],
 )
@@ -148,7 +148,7 @@ def test_evaluate_takes_another_sampler_and_leaves_the_record_alone(tmp_path, fi
     before = (workdir / "record.json").read_text()
     assert tiny.launched(workdir, "sampler.steps=3", mode="evaluate", config=None) == 0
     assert "mean_gap" in capsys.readouterr().out
-    found = json.loads((workdir / "evaluation.json").read_text())
+    found = json.loads((workdir / "evaluation" / "record.json").read_text())
     assert found["metrics"]["nfe"] == 3
     assert found["depends_on"]["sampler"]["steps"] == 3
     assert (workdir / "record.json").read_text() == before
@@ -210,3 +210,27 @@ def test_a_profile_is_written(tmp_path):
     flags = [f"--profile={tmp_path / 'trace'}"]
     assert tiny.launched(tmp_path / "run", mode="prepare", flags=flags) == 0
     assert list((tmp_path / "trace").rglob("*.xplane.pb"))
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--config=a.py", "--workdir=w", "--seed=1"], "--seed is for --mode=sample"),
+        (["--mode=evaluate", "--workdir=w", "--n=3"], "--n is for --mode=sample"),
+        (["--mode=sample", "--workdir=w", "--config=a.py"], "--config is for --mode=train"),
+        (["--config=a.py", "--workdir=w", "--processes=2"], "belong together"),
+    ],
+)
+def test_flags_that_would_be_ignored_are_refused(flags, words, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        launch.main(flags)
+    assert stopped.value.code == 2
+    assert words in capsys.readouterr().err
+
+
+def test_the_changes_that_help_shows_fit_the_main_job():
+    shown = [w for line in launch.__doc__.splitlines() for w in line.split() if "--config." in w]
+    config = str(tiny.FILE.parent.parent / "configs" / "digits.py")
+    _, changes = launch.parse([f"--config={config}", "--workdir=w", *shown])
+    assert len(changes) >= 5
+    settings.load_config(config, changes)

@@ -1,7 +1,6 @@
 import os
 import signal
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -106,9 +105,3 @@ def test_signals_are_caught_inside_and_handed_back_after():
 def test_seeds_stay_apart_in_means():
     window = [{"loss": np.array([[1.0, 3.0], [10.0, 30.0]])}]
     assert loop._means(window) == {"loss": [2.0, 20.0]}
-
-
-def test_parameters_are_counted():
-    assert (
-        loop.total_parameters({"a": jnp.ones((3, 4)), "b": jax.ShapeDtypeStruct((), float)}) == 13
-    )

@@ -40,6 +40,33 @@ def test_a_loaded_run_takes_conditions_and_gives_its_net_codec_and_data(loaded):
     assert loaded.data.names == ("left", "right")
 
 
+def test_conditions_may_be_words_and_have_to_exist(loaded):
+    named = loaded.sample(2, ["right", "left"])
+    np.testing.assert_array_equal(named.cond, [1, 0])
+    np.testing.assert_array_equal(named.x1, loaded.sample(2, [1, 0]).x1)
+    for wrong, words in ((["up", "left"], "'up'"), ([1, 7], "no class 7"), ([1], "2 samples")):
+        with pytest.raises(ConfigError, match=words):
+            loaded.sample(2, wrong)
+
+
+def test_another_run_may_be_the_weak_net_of_autoguidance(finished, loaded):
+    weak = f"guidance.weak.workdir={finished}"
+    changes = ["guidance=fmjax.guidance:autoguidance", "guidance.weak.name=fmjax:net", weak]
+    same = fmjax.load(finished, changes=[*changes, "guidance.scale=3.0"])
+    # guided by itself: nothing to be guided away from
+    np.testing.assert_allclose(same.sample(4).x1, loaded.sample(4).x1, atol=1e-4)
+    earlier = fmjax.load(finished, changes=[*changes, "guidance.scale=3.0", "guidance.weak.step=4"])
+    assert np.any(np.abs(earlier.sample(4).x1 - loaded.sample(4).x1) > 1e-4)
+
+
+def test_a_run_resumes_only_where_a_call_begins(tmp_path, capsys):
+    assert tiny.launched(tmp_path, "steps=3") == 0
+    assert (
+        tiny.launched(tmp_path, "steps=8", "steps_per_call=2", "log_every=2", "save_every=2") == 2
+    )
+    assert "at step 3, which is no multiple" in capsys.readouterr().err
+
+
 def test_a_run_is_loaded_at_a_step_with_changes_or_another_ema(finished, loaded):
     early = fmjax.load(finished, step=4)
     assert np.any(early.params["input"]["kernel"] != loaded.params["input"]["kernel"])

@@ -135,6 +135,20 @@ def test_a_loss_that_is_not_one_value_an_example_is_refused():
         step(start(ema=()), None, KEY, Batch(ROWS))
 
 
+@pytest.mark.parametrize("metrics", [{"loss": jnp.zeros(8)}, {"m": jnp.zeros(())}])
+def test_metrics_have_names_and_shapes_of_their_own(metrics):
+    objective = lambda nets, key, batch: (jnp.zeros(8), metrics)  # noqa: E731
+    step = train.make_step(LINEAR, objective, optax.sgd(0.1), ema=())
+    with pytest.raises(ValueError, match="metric"):
+        step(start(ema=()), None, KEY, Batch(ROWS))
+
+
+def test_weights_of_another_shape_are_refused_not_broadcast():
+    step = train.make_step(LINEAR, regress, optax.sgd(0.1), ema=())
+    with pytest.raises(ValueError, match=r"weights have shape \(8, 1\)"):
+        step(start(ema=()), None, KEY, Batch(ROWS, weight=jnp.ones((8, 1))))
+
+
 SMALL = mlp(width=8, depth=1)
 FLOW = functools.partial(flow_matching)
 
@@ -202,3 +216,9 @@ def test_seeds_under_vmap_are_the_runs_they_would_be_alone():
         alone, m = step(init(keys[i]), None, keys[i], Batch(ROWS))
         close(jax.tree.map(lambda x, i=i: x[i], states), alone, rtol=1e-4, atol=1e-6)
         close(metrics["loss"][i], m["loss"], rtol=1e-5)
+
+
+def test_parameters_are_counted():
+    assert (
+        train.total_parameters({"a": jnp.ones((3, 4)), "b": jax.ShapeDtypeStruct((), float)}) == 13
+    )

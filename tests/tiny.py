@@ -10,7 +10,7 @@ import ml_collections
 import numpy as np
 
 import launch
-from fmjax import assemble, checkpoint, record, run, settings
+from fmjax import assemble, checkpoint, record, settings
 from fmjax.data.in_memory import in_memory
 from fmjax.types import Batch
 
@@ -110,7 +110,7 @@ def state(workdir, step):
     """The whole training state of a finished run, which is at `step`, as host arrays."""
     parts = assemble.assemble(settings.read_workdir(Path(workdir)))
     with checkpoint.Store(Path(workdir) / "checkpoints") as store:
-        found, restored = store.restore(run._abstract(parts))
+        found, restored = store.restore(assemble.abstract_state(parts))
     assert found == step
     return jax.device_get(restored)
 

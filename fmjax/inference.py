@@ -1,0 +1,162 @@
+"""What a trained run is used for: loading it in a notebook, sampling it, evaluating it again."""
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from fmjax import assemble, checkpoint, codecs, evaluate, judge, pictures, record, settings, train
+from fmjax.assemble import Parts
+from fmjax.config import ConfigError
+from fmjax.types import Batch, Data, Params
+
+
+class Loaded(NamedTuple):
+    """A trained run: `net(t, x, cond)` in model space, `sample(n, …)` in data space."""
+
+    net: Any
+    sample: Callable[..., Batch]
+    codec: codecs.Codec
+    data: Data
+    model: Any
+    params: Params
+    config: dict[str, Any]
+    pictures: dict[str, Callable[..., Any]]
+
+
+def load(
+    workdir: str | os.PathLike[str],
+    *,
+    ema: float | None = None,
+    step: int | None = None,
+    changes: Sequence[str] = (),
+) -> Loaded:
+    """A run's net at its (first) EMA, its sampler, codec and data, for notebooks.
+
+    `sample(n, cond=None, seed=0)`: `cond` holds `n` conditions (or words that name them, such as
+    "3"); None takes the test split's. Of several seeds that ran together, the first.
+    `changes`: config changes such as "sampler.steps=50".
+    """
+    workdir = Path(workdir)
+    parts = assemble.assemble(settings.read_workdir(workdir, changes))
+    params = load_params(parts, workdir, ema=ema, step=step)
+    params = judge.of_seed(parts, params, 0)
+    generate = assemble.make_generate(parts)
+    data = parts.datas[0]
+
+    def sample(n: int, cond: Any = None, seed: int = 0) -> Batch:
+        # a run's own keys are split from its seed: this one is none of them
+        key = jax.random.fold_in(jax.random.split(jax.random.key(seed), 4)[3], 0)
+        given = None if cond is None else conditions(data, cond, n)
+        return evaluate.Samples(generate, params, key, data, cond=given)(n)
+
+    net = train.bind(parts.model, params)
+    return Loaded(net, sample, parts.codec, data, parts.model, params, parts.config, parts.pictures)
+
+
+def conditions(data: Data, cond: Any, n: int) -> Any:
+    """`n` conditions, checked; words (such as "3") are read by the data, classes have to exist."""
+    if isinstance(cond, list | tuple) and cond and all(isinstance(c, str) for c in cond):
+        if data.read is None:
+            raise ConfigError(f"conditions {cond}: this data set has none that can be named")
+        try:
+            cond = jax.tree.map(lambda *c: np.stack(c), *[data.read(word) for word in cond])
+        except ValueError as error:
+            raise ConfigError(f"conditions: {error}") from error
+    cond = np.asarray(cond) if isinstance(cond, list | tuple) else jax.tree.map(np.asarray, cond)
+    rows = {len(c) for c in jax.tree.leaves(cond)}
+    if rows != {n}:
+        raise ConfigError(f"{sorted(rows)} conditions for {n} samples; give one each")
+    if data.names and np.issubdtype(cond.dtype, np.integer):
+        wrong = [int(c) for c in cond if not 0 <= c <= len(data.names)]
+        if wrong:
+            raise ConfigError(f"no class {wrong[0]}; there are 0 to {len(data.names) - 1}")
+    return cond
+
+
+def load_params(
+    parts: Parts, workdir: Path, *, ema: float | None = None, step: int | None = None
+) -> Params:
+    """The EMA parameters of a run (the first decay unless `ema` names one), nothing else."""
+    decays = parts.config["ema"]
+    which = ema if ema is not None else (decays[0] if decays else None)
+    if which is not None and which not in decays:
+        raise ConfigError(f"no EMA of decay {which}; the run kept {list(decays)}")
+    name = None if which is None else str(which)
+    like = assemble.abstract_state(parts).params
+    return checkpoint.load(workdir / "checkpoints", ema=name, step=step, like=like)
+
+
+def evaluate_run(
+    workdir: Path,
+    changes: Sequence[str] = (),
+    *,
+    ema: float | None = None,
+    step: int | None = None,
+    say: Callable[[str], None] = print,
+) -> int:
+    """Evaluate a run again, e.g. with another sampler, into its folder `evaluation/`."""
+    parts = assemble.assemble(settings.read_workdir(workdir, changes))
+    params = load_params(parts, workdir, ema=ema, step=step)
+    folder = workdir / "evaluation"
+    folder.mkdir(exist_ok=True)
+    results = judge.judge(parts, assemble.make_generate(parts), params, folder, say)
+    if jax.process_index() == 0:
+        depends = judge.depends_on(parts) | ({} if ema is None else {"ema": ema})
+        record.write_json(
+            folder / "record.json",
+            {
+                "metrics": results,
+                "depends_on": depends,
+                "step": step or "newest",
+                **record.environment(),
+                "config": parts.config,
+            },
+        )
+    say(f"{record.table(results)}\nin {folder}: {', '.join(p.name for p in folder.iterdir())}")
+    return 0
+
+
+def sample_run(
+    workdir: Path,
+    changes: Sequence[str] = (),
+    *,
+    n: int = 64,
+    cond: Sequence[str] = (),
+    seed: int = 0,
+    ema: float | None = None,
+    step: int | None = None,
+    say: Callable[[str], None] = print,
+) -> int:
+    """Draw `n` samples into `samples/`; `cond`: words read by the data, repeated in turn."""
+    if n < 1:
+        raise ConfigError(f"--n={n}: expected at least 1")
+    loaded = load(workdir, ema=ema, step=step, changes=changes)
+    batch = loaded.sample(n, [cond[i % len(cond)] for i in range(n)] if cond else None, seed)
+    if jax.process_index() == 0:
+        folder = workdir / "samples"
+        folder.mkdir(exist_ok=True)
+        arrays = {"x1": batch.x1} if batch.cond is None else {"x1": batch.x1, "cond": batch.cond}
+        np.savez(folder / "samples.npz", **arrays)
+        drawn = ["samples.npz", *_draw(loaded, batch, folder)]
+        say(f"in {folder}: {', '.join(drawn)}; x1 has shape {batch.x1.shape}")
+    return 0
+
+
+def _draw(loaded: Loaded, batch: Batch, folder: Path) -> list[str]:
+    """The run's pictures of these samples, those that can be drawn of so few."""
+
+    def paths(n: int) -> Any:
+        raise pictures.NotDrawn("only the samples were drawn")
+
+    names = []
+    for name, picture in loaded.pictures.items():
+        try:
+            picture(loaded.data, lambda n: batch, paths).savefig(folder / f"{name}.png")
+            names.append(f"{name}.png")
+        except pictures.NotDrawn:
+            continue
+    return names
