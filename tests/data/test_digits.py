@@ -125,7 +125,7 @@ class NeedsAPackage(tfds.core.GeneratorBasedBuilder):
 
 def test_a_set_that_cannot_be_prepared_here_leaves_nothing(tmp_path):
     with pytest.raises(ImportError, match=r"'needs_a_package' needs a package.*tfds build"):
-        tfds_in_memory(NeedsAPackage, data_dir=tmp_path, batch_size=1)
+        tfds_in_memory(NeedsAPackage, data_dir=tmp_path, batch_size=1, prepare=True)
     assert not list(tmp_path.glob(".preparing*"))
 
 

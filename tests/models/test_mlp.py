@@ -95,7 +95,8 @@ def test_the_residual_networks_size_in_closed_form():
     block = (3 * w * w + 3 * w) + (e * w * w + e * w) + (e * w * w + w)
     head = (2 * w * w + 2 * w) + (w * d + d)
     ends = (f * w + w) + (w * w + w) + (classes + 1) * w + (d * w + w)
-    assert size(params) == depth * block + head + ends
+    skip = w * d + d
+    assert size(params) == depth * block + head + ends + skip
 
 
 def test_time_features_in_closed_form():
