@@ -20,7 +20,9 @@ Judged = tuple[dict[str, Any], evaluate.Samples]
 def weights(parts: Parts, state: train.TrainState) -> Params:
     """The parameters that are judged and sampled: the first EMA, where there is one."""
     decays = parts.config["ema"]
-    return state.ema[str(decays[0])] if decays else state.params
+    params = state.ema[str(decays[0])] if decays else state.params
+    # pmap leaves them on a mesh of its own, which a program over the run's mesh may refuse
+    return jax.device_put(params, parts.parallel.shardings(params))
 
 
 def of_seed(parts: Parts, params: Params, seed: int) -> Params:

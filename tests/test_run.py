@@ -228,3 +228,9 @@ def test_a_distribution_that_is_a_function_of_a_key_trains_the_same_on_any_devic
         curves.append(tiny.losses(workdir))
     np.testing.assert_allclose(*curves, rtol=1e-5)
     assert curves[0].shape == (2,)
+
+
+def test_a_pmapped_run_is_judged_and_drawn_too(tmp_path):
+    change = "parallel=fmjax.shard:pmap"
+    assert tiny.launched(tmp_path, change, config=tiny.JUDGED) == 0
+    assert (tmp_path / "trajectories.png").exists()
