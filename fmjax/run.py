@@ -69,7 +69,8 @@ def train_run(
     if done.interrupted:
         say(f"stopped and saved at step {done.step}; the same command goes on from there")
         return INTERRUPTED
-    say("trained; now sampling and judging")
+    again = "" if done.step > start else " before, nothing left to do"
+    say(f"trained{again}; sampling and judging")
     params = judge.weights(parts, done.state)
     results = judge.judge(parts, generate, params, workdir, say, judged=judged.get(done.step))
     written = _write_record(parts, done.state, training, results, workdir)
