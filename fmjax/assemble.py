@@ -56,7 +56,14 @@ def assemble(config: dict[str, Any], teacher: tuple[Any, Params] | None = None) 
         bare,
         is_leaf=lambda m: isinstance(m, Model),
     )
-    offered = {"path": path, "bridge": paths.bridge(path), "source": source, "null": null}
+    offered = {
+        "path": path,
+        "bridge": build("bridge", path=path) or paths.bridge(path),
+        "coupling": build("coupling") or None,
+        "source": source,
+        "codec": codec,
+        "null": null,
+    }
     objective = build("loss", **offered)
 
     def encoded(nets: Any, key: Any, batch: Batch) -> Any:
@@ -85,6 +92,8 @@ def assemble(config: dict[str, Any], teacher: tuple[Any, Params] | None = None) 
 def build_data(config: Mapping[str, Any], **options: Any) -> list[Data]:
     """The data set, once a seed. `prepare=True` also makes those that a run does not."""
     offered = {
+        "codec": configs.build(config["codec"], "config.codec"),
+        "source": configs.build(config["source"], "config.source"),
         "batch_size": config["batch_size"],
         "data_dir": os.path.expanduser(config["data_dir"]),
         "process": (jax.process_index(), jax.process_count()),

@@ -31,6 +31,8 @@ OPTIONAL = {
     "data_dir": "~/tensorflow_datasets",
     "codec": {"name": "fmjax.codecs:identity"},
     "path": {"name": "fmjax.paths:linear"},
+    "bridge": {},
+    "coupling": {},
     "predict": {"bind": "fmjax.paths:velocity"},
     "source": {"bind": "fmjax.sources:normal"},
     "parallel": {"name": "fmjax.shard:jit"},
@@ -49,7 +51,7 @@ NUMBERS = (
 )  # fmt: skip
 # What defines the model, the data and the objective: a work directory holds one of each.
 IDENTITY = (
-    "seed", "seeds", "batch_size", "data", "codec", "path", "predict", "source", "model", "loss",
+    "seed", "seeds", "batch_size", "data", "codec", "path", "bridge", "coupling", "predict", "source", "model", "loss",
     "ema", "init_from", "teacher",
 )  # fmt: skip
 

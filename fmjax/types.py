@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
+import numpy as np
 from jaxtyping import Array, Float, Int, Key, PyTree
 
 PRNGKey = Key[Array, ""]
@@ -59,6 +60,13 @@ class Point(NamedTuple):
     xt: Float[Array, " b *d"]
     ut: Float[Array, " b *d"]
     aux: Any = None
+
+
+class Rows(NamedTuple):
+    """Who is paired with whom: row `x0[i]` of the noise with row `x1[i]` of the data."""
+
+    x0: Int[Array | np.ndarray, " b"]
+    x1: Int[Array | np.ndarray, " b"]
 
 
 class Info(NamedTuple):

@@ -8,15 +8,20 @@ import pytest
 ROOT = Path(__file__).parent.parent
 LAYERS = {
     0: ["types", "config", "overrides"],
-    1: ["paths", "times", "sources", "optimizers", "manifest"],
-    2: ["models", "guidance", "samplers", "shard", "checkpoint"],
-    3: ["losses", "codecs", "metrics", "data"],
+    1: ["paths", "times", "sources", "optimizers", "manifest", "bridges", "couplings"],
+    2: ["models", "guidance", "nets", "samplers", "shard", "checkpoint"],
+    3: ["losses", "codecs", "likelihood", "metrics", "data"],
     4: ["train", "evaluate", "loop", "record", "pictures"],
-    5: ["assemble", "judge", "settings", "inference", "run"],
+    5: ["assemble", "judge", "settings", "inference", "reflow", "run"],
 }
 # within a layer: what may import what
 ALLOWED = {
     ("overrides", "config"),
+    ("bridges", "paths"),
+    ("guidance", "nets"),
+    ("samplers", "nets"),
+    ("metrics", "likelihood"),
+    ("data", "codecs"),
     ("evaluate", "train"),
     ("settings", "config"),
     ("judge", "assemble"),
@@ -27,18 +32,22 @@ ALLOWED = {
     ("inference", "assemble"),
     ("inference", "judge"),
     ("inference", "settings"),
+    ("reflow", "assemble"),
+    ("reflow", "inference"),
+    ("reflow", "settings"),
 }
 HOMES = {
     "flax": ["models"],
     "orbax": ["checkpoint"],
     "tensorflow_datasets": ["data"],
     "grain": ["data"],
-    "diffrax": ["samplers"],
+    "diffrax": ["samplers", "likelihood"],
     "tensorboard": ["record"],
     "matplotlib": ["pictures"],
     "ml_collections": ["settings"],
     "absl": [],
-    "ot": ["metrics"],
+    "ot": ["metrics", "couplings"],
+    "ott": ["couplings"],
     "sklearn": ["metrics", "data"],
 }
 FILES = sorted((ROOT / "fmjax").rglob("*.py"))
@@ -71,7 +80,9 @@ def test_layers(file):
         if top == "fmjax" and here != "__init__" and rest:
             there = rest[0]
             below = LAYER[there] < LAYER[here] or (here, there) in ALLOWED
-            own = there == here and (rest[1] == "_common" or here in ("data", "metrics"))
+            own = there == here and (
+                rest[1] == "_common" or here in ("data", "metrics", "couplings")
+            )
             assert below or own, f"{here} may not import {name}"
         if top in HOMES:
             assert here in HOMES[top], f"{top} has its home in {HOMES[top]}, not in {here}"

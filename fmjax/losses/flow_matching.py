@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 
 from fmjax import paths, sources, times
 from fmjax.losses import _common
-from fmjax.types import Batch, Metrics, Nets, PRNGKey
+from fmjax.types import Batch, Metrics, Nets, PRNGKey, Rows
 
 
 def flow_matching(
@@ -19,18 +19,20 @@ def flow_matching(
     bridge: paths.Bridge = paths.bridge(paths.linear()),
     sample_t: Callable[[PRNGKey, int], Float[Array, " b"]] = times.uniform,
     source: Callable[..., Any] = sources.normal,
+    coupling: Callable[..., Rows] | None = None,
     weight: Callable[[Float[Array, " b"]], Float[Array, " b"]] | None = None,
     null: Any = None,
     drop: float = 0.0,
 ) -> tuple[Float[Array, " b"], Metrics]:
     """w(t) |v(t, x_t) − u_t|², whose minimiser is the marginal velocity E[u_t | x_t].
 
+    `coupling`: who is paired with whom (`fmjax.couplings`), inside the step; None: as they come.
     `weight`: a function of t, e.g. `paths.weight` for the same error measured in x1; None: 1.
     `drop`: the share of examples whose condition is replaced by `null`.
     Lipman et al. 2022 (2210.02747), eq. 9; Tong et al. 2023 (2302.00482), eq. 10.
     """
-    key_x0, key_t, key_bridge, key_drop, key_net = jax.random.split(key, 5)
-    x0 = source(key_x0, batch.x1) if batch.x0 is None else batch.x0
+    key_x0, key_t, key_bridge, key_drop, key_net, key_pair = jax.random.split(key, 6)
+    x0, batch = _common.pair(key_x0, batch, source, coupling, key_pair)
     t = sample_t(key_t, batch.x1.shape[0])
     xt, ut, _ = bridge(key_bridge, t, x0, batch.x1)
     cond = _common.drop_condition(key_drop, batch.cond, null, drop)
