@@ -51,8 +51,8 @@ NUMBERS = (
 )  # fmt: skip
 # What defines the model, the data and the objective: a work directory holds one of each.
 IDENTITY = (
-    "seed", "seeds", "batch_size", "data", "codec", "path", "bridge", "coupling", "predict", "source", "model", "loss",
-    "ema", "init_from", "teacher",
+    "seed", "seeds", "batch_size", "data", "codec", "path", "bridge", "coupling", "predict",
+    "source", "model", "loss", "ema", "init_from", "teacher",
 )  # fmt: skip
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Array, Float
 
 from fmjax.couplings import _common
 from fmjax.types import PRNGKey, Rows
@@ -12,8 +12,8 @@ from fmjax.types import PRNGKey, Rows
 
 def exact(
     key: PRNGKey,
-    x0: Float[np.ndarray, " b *d"],
-    x1: Float[np.ndarray, " b *d"],
+    x0: Float[Array | np.ndarray, " b *d"],
+    x1: Float[Array | np.ndarray, " b *d"],
     cond: Any = None,
     *,
     cost: Callable[..., Float[np.ndarray, "b b"]] = _common.squared_distances,

@@ -3,13 +3,17 @@
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from fmjax.types import PRNGKey, Rows
 
 
 def independent(
-    key: PRNGKey, x0: Float[Array, " b *d"], x1: Float[Array, " b *d"], cond: Any = None
+    key: PRNGKey,
+    x0: Float[Array | np.ndarray, " b *d"],
+    x1: Float[Array | np.ndarray, " b *d"],
+    cond: Any = None,
 ) -> Rows:
     """(i, i): x0 and x1 were drawn independently, so their order is as good as any."""
     rows = jnp.arange(x1.shape[0])

@@ -17,28 +17,28 @@ Draw = Callable[[PRNGKey, int], Any]
 def toy(
     target: Draw,
     *,
-    source: Draw | None = None,
+    x0: Draw | None = None,
     null: Any = None,
     read: Callable[[str], Any] | None = None,
     names: Sequence[str] = (),
 ) -> Data:
     """Fresh examples at every step from `target(key, n) -> x1 or Batch`; nothing is stored.
 
-    `source(key, n)`, where given, draws `Batch.x0` independently of the target.
+    `x0(key, n)`, where given, draws `Batch.x0` independently of the target.
     Splits `train` and `test` are unlimited; `take` draws each from a key of its own (None: 2048
     rows), the same in every run. `names` without `read`: classes are read by their names.
-    ValueError: a draw without `n` rows, or a target that brings an x0 beside a `source`.
+    ValueError: a draw without `n` rows, or a target that brings an x0 itself.
     """
 
     def sample(key: PRNGKey, n: int) -> Batch:
-        key_target, key_source = jax.random.split(key)
+        key_target, key_x0 = jax.random.split(key)
         drawn = target(key_target, n)
         batch = drawn if isinstance(drawn, Batch) else Batch(drawn)
-        if source is None:
+        if x0 is None:
             return batch
         if batch.x0 is not None:
-            raise ValueError("the target draws x0 itself; leave out source=")
-        return batch._replace(x0=source(key_source, n))
+            raise ValueError("the target draws x0 itself; leave out x0=")
+        return batch._replace(x0=x0(key_x0, n))
 
     splits = {"train": 0, "test": 0}
 

@@ -176,7 +176,7 @@ def test_take_is_fixed_and_differs_between_splits():
 
 
 def test_a_paired_source_is_drawn_independently():
-    data = toy.toy(toy.gaussian, source=toy.gaussian)
+    data = toy.toy(toy.gaussian, x0=toy.gaussian)
     assert data.spec.x0 == data.spec.x1
     with jax.debug_key_reuse(True):
         batch = jax.jit(data.sample, static_argnums=1)(jax.random.key(0), 10_000)
@@ -216,5 +216,5 @@ def test_bad_targets_are_refused():
         toy.toy(lambda key, n: jax.random.normal(key, (2, n)))
     with pytest.raises(ValueError, match="expected a leading axis 3"):
         toy.toy(lambda key, n: Batch(None))
-    with pytest.raises(ValueError, match="leave out source="):
-        toy.toy(lambda key, n: Batch(jnp.ones(n), x0=jnp.ones(n)), source=toy.gaussian)
+    with pytest.raises(ValueError, match="leave out x0="):
+        toy.toy(lambda key, n: Batch(jnp.ones(n), x0=jnp.ones(n)), x0=toy.gaussian)

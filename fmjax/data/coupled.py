@@ -1,0 +1,125 @@
+"""Data whose noise is chosen on the host, ahead of the step: exact plans off the critical path."""
+
+import inspect
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import threadpoolctl
+
+from fmjax import codecs, sources
+from fmjax.couplings.exact import exact
+from fmjax.data import _common
+from fmjax.types import Batch, Data, Rows
+
+
+def coupled(
+    data: Any,
+    *,
+    block: int,
+    batch_size: int,
+    coupling: Callable[..., Rows] = exact,
+    source: Callable[..., Any] = sources.normal,
+    codec: codecs.Codec = codecs.identity(),
+    seed: int = 0,
+    process: tuple[int, int] = (0, 1),
+    workers: int = 2,
+    ahead: int = 8,
+) -> Data:
+    """`data` with `Batch.x0`: rows [0, block), [block, 2 block), … of its order, coupled by block.
+
+    data:     a data set to be made here, in a config dict(bind="fmjax.data.toy:toy", …)
+    coupling: `(key, x0, x1, cond) -> Rows` on host arrays, x0 and x1 in model space
+    block:    rows of one plan: a part of the batch, or many batches. It costs up to block³.
+    workers:  threads that compute plans; `ahead`: the blocks they may be ahead of the training
+
+    Block i and its noise depend on (seed, i) alone: neither on the devices and processes, nor on
+    where a run was resumed. A process computes the blocks that its rows lie in, so keep `block`
+    at most at its share of the batch, or every process computes all. x0 is drawn from the run's
+    `source`, unless the data bring one. The couplings of `take` are not computed.
+    BLAS gets one thread from here on: more of them fight with the step.
+    """
+    if block < 1 or workers < 1 or ahead < 1:
+        raise ValueError(f"block={block}, workers={workers}, ahead={ahead}: each at least 1")
+    inner = _inner(data, block)
+    start, stop = _common.local_share(batch_size, process)
+    encoded = jax.eval_shape(codec.encode, _rows(inner.spec.x1, block))
+    spec = inner.spec._replace(x0=jax.ShapeDtypeStruct(encoded.shape[1:], encoded.dtype))
+    threadpoolctl.threadpool_limits(1, "blas")
+    with jax.default_device(_host()):
+        key = jax.random.key(seed)
+        roots = {s: jax.random.fold_in(key, _common.split_word(s)) for s in inner.splits}
+
+    @jax.jit
+    def drawn(root: Any, index: Any, given: Batch | None) -> tuple[Batch, Any, Any]:
+        """Block `index` before it is coupled, its x1 in model space, and the coupling's key."""
+        key_data, key_source, key_pair = jax.random.split(jax.random.fold_in(root, index), 3)
+        batch = inner.sample(key_data, block) if given is None else given
+        z = codec.encode(jnp.asarray(batch.x1))
+        x0 = source(key_source, z) if batch.x0 is None else batch.x0
+        return batch._replace(x0=x0), z, key_pair
+
+    def compute(split: str, index: int) -> Batch:
+        given = None if inner.sample is not None else inner.batch(split, index)
+        with jax.default_device(_host()):
+            batch, z, key_pair = drawn(roots[split], index, given)
+            batch, z = jax.device_get((batch, z))
+            rows = coupling(key_pair, batch.x0, z, batch.cond)
+        rows = Rows(*(np.asarray(r) for r in rows))
+        kept = jax.tree.map(lambda a: a[rows.x1], batch._replace(x0=None))
+        return kept._replace(x0=batch.x0[rows.x0])
+
+    blocks = {split: _Ahead(split, compute, workers, ahead) for split in inner.splits}
+
+    def batch(split: str, step: int) -> Batch:
+        _common.check_split(split, inner.splits)
+        first, last = step * batch_size + start, step * batch_size + stop
+        parts = []
+        for index in range(first // block, (last - 1) // block + 1):
+            low, high = max(first - index * block, 0), min(last - index * block, block)
+            whole = blocks[split](index)
+            parts.append(jax.tree.map(lambda a, part=slice(low, high): a[part], whole))
+        return jax.tree.map(lambda *a: np.concatenate(a), *parts)
+
+    return inner._replace(spec=spec, batch=batch, sample=None)
+
+
+class _Ahead:
+    """Blocks in the order of their indices, computed ahead of being asked for."""
+
+    def __init__(self, split: str, compute: Callable[..., Batch], workers: int, ahead: int) -> None:
+        self._split, self._compute, self._workers, self._ahead = split, compute, workers, ahead
+        self._pool: ThreadPoolExecutor | None = None  # most splits are never asked
+        self._futures: dict[int, Future[Batch]] = {}
+
+    def __call__(self, index: int) -> Batch:
+        self._pool = self._pool or ThreadPoolExecutor(self._workers, "coupling")
+        for old in [i for i in self._futures if not index <= i <= index + self._ahead]:
+            self._futures.pop(old).cancel()
+        for i in range(index, index + self._ahead + 1):
+            if i not in self._futures:
+                self._futures[i] = self._pool.submit(self._compute, self._split, i)
+        return self._futures[index].result()
+
+
+def _inner(data: Any, block: int) -> Data:
+    """The data set in batches of one block, whole in every process."""
+    if not callable(data):
+        raise TypeError(
+            "coupled makes its data set itself: name it with dict(bind=…), not dict(name=…)"
+        )
+    options = {"batch_size": block, "process": (0, 1)}
+    takes = inspect.signature(data).parameters
+    return data(**{name: value for name, value in options.items() if name in takes})
+
+
+def _rows(spec: Any, n: int) -> Any:
+    return jax.tree.map(lambda s: jax.ShapeDtypeStruct((n, *s.shape), s.dtype), spec)
+
+
+def _host() -> Any:
+    """The host's own device, so that plans do not queue behind the step."""
+    return jax.local_devices(backend="cpu")[0]
