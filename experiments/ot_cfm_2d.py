@@ -145,8 +145,11 @@ def pieces(task, seed, *, block, batch, coupling):
     return coupled(make, coupling=coupling, ahead=PER_CALL, **options)
 
 
-def train_methods(task, methods, seeds, steps, *, coupling, **options):
-    """{method: parameters [seeds, …]} of methods that see the same batches, and seconds taken."""
+def setup(task, methods, seeds, *, coupling, per_call=PER_CALL, **options):
+    """(states, advance) of methods that see the same batches, of all seeds at once.
+
+    `advance(states, step) -> (states, losses)` is `per_call` steps from `step` on.
+    """
     model, tx = mlp(width=64, depth=3), optax.adamw(1e-3, weight_decay=1e-5)
     datas = [pieces(task, seed, coupling=coupling, **options) for seed in seeds]
     step_of = {
@@ -158,18 +161,27 @@ def train_methods(task, methods, seeds, steps, *, coupling, **options):
         done = {m: step_of[m](state, frozen, key, batch) for m, state in states.items()}
         return {m: d[0] for m, d in done.items()}, {m: d[1]["loss"] for m, d in done.items()}
 
-    per_call = min(PER_CALL, steps)
     call = jax.jit(
         jax.vmap(train.repeat(step, per_call), in_axes=(0, None, 0, 0)), donate_argnums=0
     )
     keys = jax.vmap(jax.random.key)(jnp.asarray(seeds))
     init = functools.partial(train.init, model, tx, batch=Batch(jnp.zeros((1, 2))), ema=())
-    states = {m: jax.vmap(init)(keys) for m in methods}
-    began = time.perf_counter()
-    for start in range(0, steps, per_call):
+
+    def advance(states, start):
         span = range(start, start + per_call)
         batches = _stack([_stack([data.batch("train", s) for s in span]) for data in datas])
-        states, losses = call(states, None, keys, batches)
+        return call(states, None, keys, batches)
+
+    return {m: jax.vmap(init)(keys) for m in methods}, advance
+
+
+def train_methods(task, methods, seeds, steps, **options):
+    """{method: parameters [seeds, …]} and the seconds taken, compilation included."""
+    per_call = min(PER_CALL, steps)
+    began = time.perf_counter()
+    states, advance = setup(task, methods, seeds, per_call=per_call, **options)
+    for start in range(0, steps, per_call):
+        states, losses = advance(states, start)
         if (start // per_call) % 20 == 0:
             shown = ", ".join(f"{m} {np.mean(v[:, -1]):.3f}" for m, v in losses.items())
             seconds = time.perf_counter() - began

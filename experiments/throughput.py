@@ -1,23 +1,31 @@
-"""Claim: 2-D training takes at least 6 times TorchCFM's steps per second, and digits start in 12 s.
+"""Claim: faster than the PyTorch peers, with exact plans too, and digits start in 12 s.
 
     pip install -r experiments/requirements.txt
-    python experiments/throughput.py                    both parts, about 5 minutes on 2 cores
-    python experiments/throughput.py --parts startup    without the peer
+    python experiments/throughput.py                    all parts, about 15 minutes on 2 cores
+    python experiments/throughput.py --parts startup    without the peers
 
 training: 8 Gaussians to 2 moons, independent coupling, batch 256, fresh data at every step, a
     3 x 64 SELU network, Adam, EMA, the loss written every 100 steps. Ours is configs/moons.py in
     the loop that launch.py runs; the peer is the loop of TorchCFM's 2-D tutorial with an EMA and
-    a log; its paths have noise of sigma 0.1, ours none. They take turns in one process, so that
-    the ratio of a round is fair on a busy machine.
+    a log; its paths have noise of sigma 0.1, ours none.
     "vectorised data": the peer with its Gaussians drawn without its Python loop over examples.
+ot: the same with exact plans of 256 rows, configs/ot_cfm.py. Ours are computed by two threads
+    ahead of the step, the peer's in the loop.
+cells: the FM and the I-CFM cell of ot_cfm_2d.py (batch 512 of 10,000 fixed points, AdamW): ours
+    trains its 5 seeds at once and counts the steps of all, the peer one seed after another.
+solve: an adaptive Dopri5 solve of 2,048 points with one trained network, tolerance 1e-5, in
+    microseconds per network evaluation; the peer is torchdiffeq.
+coupling: what exact plans of 256 rows add to a step of about 60 and about 200 ms.
 startup: from starting `launch.py --config=configs/digits.py` until its first training step is in
     metrics.jsonl; cold with an empty compilation cache, warm with the one that the cold start left.
     The data set is prepared before.
+
+Sides take turns in one process, so that the ratio of a round is fair on a busy machine.
 """
 
 import argparse
+import functools
 import importlib.metadata
-import json
 import os
 import platform
 import statistics
@@ -28,19 +36,19 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
 
-BATCH, LOG_EVERY, EMA, RATE = 256, 100, 0.999, 1e-3
+BATCH, LOG_EVERY, EMA = 256, 100, 0.999
 CHANGES = (f"batch_size={BATCH}", f"log_every={LOG_EVERY}", f"ema=({EMA},)")
 
 
-def ours(workdir, changes=CHANGES):
-    """`run(steps) -> steps per second` of configs/moons.py, compiled, and its parameter count."""
+def ours(workdir, changes=CHANGES, config="moons"):
+    """`run(steps) -> steps per second` of a config, compiled, and its parameter count."""
     import jax
 
     from fmjax import assemble, loop, record, settings, train
 
-    parts = assemble.assemble(settings.load_config(ROOT / "configs" / "moons.py", changes))
+    parts = assemble.assemble(settings.load_config(ROOT / "configs" / f"{config}.py", changes))
     config = parts.config
     key_init, key, _ = assemble.keys(config)
     state = parts.parallel.init(assemble.make_init(parts), key_init)
@@ -73,83 +81,174 @@ def ours(workdir, changes=CHANGES):
     return run, train.total_parameters(state.params)
 
 
-def peer(workdir, *, vectorised):
-    """The same of TorchCFM; `vectorised`: with Gaussians drawn at once."""
-    import torch
-    from torchcfm.conditional_flow_matching import ConditionalFlowMatcher
-    from torchcfm.models import MLP
-    from torchcfm.utils import sample_8gaussians, sample_moons
+def against_torchcfm(args, workdir, config, matcher):
+    """Rates of a config and of TorchCFM, one a round, and what is to be said about them."""
+    run_ours, size = ours(workdir, config=config)
+    runs, notes = {"fmjax": run_ours}, [f"{size} parameters, batch {BATCH}"]
+    if not args.no_peer:
+        import _peers
+        from torchcfm.utils import sample_8gaussians, sample_moons
 
-    angle = torch.arange(8) * (2 * torch.pi / 8)
-    centres = 5 * torch.stack([torch.cos(angle), torch.sin(angle)], dim=1)
-
-    def at_once(n):
-        return centres[torch.randint(8, (n,))] + 0.1**0.25 * torch.randn(n, 2)
-
-    source = at_once if vectorised else sample_8gaussians
-    net = MLP(dim=2, time_varying=True, w=64)
-    average = torch.optim.swa_utils.AveragedModel(
-        net, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(EMA)
-    )
-    optimizer = torch.optim.Adam(net.parameters(), lr=RATE)
-    matcher = ConditionalFlowMatcher(sigma=0.1)
-    step = 0
-
-    def run(steps):
-        with (Path(workdir) / "peer.jsonl").open("a") as log:
-            return timed(steps, log)
-
-    def timed(steps, log):
-        nonlocal step
-        began = time.perf_counter()
-        for _ in range(steps):
-            optimizer.zero_grad()
-            t, xt, ut = matcher.sample_location_and_conditional_flow(
-                source(BATCH), sample_moons(BATCH)
-            )
-            loss = torch.mean((net(torch.cat([xt, t[:, None]], dim=-1)) - ut) ** 2)
-            loss.backward()
-            optimizer.step()
-            average.update_parameters(net)
-            step += 1
-            if step % LOG_EVERY == 0:
-                log.write(json.dumps({"step": step, "loss": loss.item()}) + "\n")
-                log.flush()
-        return steps / (time.perf_counter() - began)
-
-    run(LOG_EVERY)  # warms up
-    return run, sum(p.numel() for p in net.parameters())
-
-
-def best_threads(run, steps, choices=(1, 2)):
-    """The faster number of PyTorch's threads, now set."""
-    import torch
-
-    rates = {}
-    for n in choices:
-        torch.set_num_threads(n)
-        rates[n] = statistics.median(run(steps) for _ in range(3))
-    best = max(rates, key=rates.get)
-    torch.set_num_threads(best)
-    return best
+        log = {"log_to": Path(workdir) / "peer.jsonl", "log_every": LOG_EVERY, "ema": EMA}
+        sources = {
+            "TorchCFM": sample_8gaussians,
+            "TorchCFM, vectorised data": _peers.gaussians8,
+        }
+        for name, source in sources.items():
+            draw = lambda source=source: (source(BATCH), sample_moons(BATCH))  # noqa: E731
+            runs[name], peer_size = _peers.training(matcher(sigma=0.1), draw, **log)
+            if peer_size != size:
+                sys.exit(f"networks differ: {size} parameters here, {peer_size} in TorchCFM")
+        threads = _peers.best_threads(lambda: runs["TorchCFM"](args.peer_steps // 2))
+        notes.append(versions(threads))
+    return take_turns(args, runs), notes
 
 
 def training(args, workdir):
-    """Rates by name, one a round, and what is to be said about them."""
-    run_ours, size = ours(workdir)
-    runs, notes = {"fmjax": run_ours}, [f"{size} parameters, batch {BATCH}"]
-    if not args.no_peer:
-        for name, vectorised in (("TorchCFM", False), ("TorchCFM, vectorised data", True)):
-            runs[name], peer_size = peer(workdir, vectorised=vectorised)
-            if peer_size != size:
-                sys.exit(f"networks differ: {size} parameters here, {peer_size} in TorchCFM")
-        threads = best_threads(runs["TorchCFM"], args.peer_steps)
-        packages = ", ".join(f"{p} {importlib.metadata.version(p)}" for p in ("torch", "torchcfm"))
-        notes.append(f"{packages}, the better of 1 and 2 threads: {threads}")
+    """The independent coupling."""
+    from_peer = torchcfm_matcher(args, "ConditionalFlowMatcher")
+    return against_torchcfm(args, workdir, "moons", from_peer)
+
+
+def ot(args, workdir):
+    """Exact plans."""
+    from_peer = torchcfm_matcher(args, "ExactOptimalTransportConditionalFlowMatcher")
+    return against_torchcfm(args, workdir, "ot_cfm", from_peer)
+
+
+def torchcfm_matcher(args, name):
+    if args.no_peer:
+        return None
+    from torchcfm import conditional_flow_matching
+
+    return getattr(conditional_flow_matching, name)
+
+
+def versions(threads):
+    packages = ", ".join(f"{p} {importlib.metadata.version(p)}" for p in ("torch", "torchcfm"))
+    return f"{packages}, the better of 1 and 2 threads: {threads}"
+
+
+def take_turns(args, runs):
     rates = {name: [] for name in runs}
     for _ in range(args.rounds):
         for name, run in runs.items():
-            rates[name].append(run(args.steps if name == "fmjax" else args.peer_steps))
+            rates[name].append(run(args.steps if name.startswith("fmjax") else args.peer_steps))
+    return rates
+
+
+def cells(args, workdir):
+    """One FM and one I-CFM cell of the table, N -> moons: steps of all seeds per second."""
+    import jax
+    import ot_cfm_2d as table
+
+    seeds, task = list(range(5)), "N -> moons"
+
+    def cell(method):
+        options = {"block": table.BATCH, "batch": table.BATCH, "coupling": table.independent}
+        states, advance = table.setup(task, [method], seeds, **options)
+        done = 0
+
+        def run(steps):
+            nonlocal states, done
+            began, stop = time.perf_counter(), done + steps
+            while done < stop:
+                states, losses = advance(states, done)
+                done += table.PER_CALL
+            jax.block_until_ready(losses)
+            return steps * len(seeds) / (time.perf_counter() - began)
+
+        run(table.PER_CALL)  # compiles
+        return run
+
+    runs = {f"fmjax, {m}": cell(m) for m in ("FM", "I-CFM")}
+    notes = [f"batch {table.BATCH}, {len(seeds)} seeds at once here, one by one there"]
+    if not args.no_peer:
+        import _peers
+        import torch
+
+        rows = torch.from_numpy(table.points(task, 0)["train"].x1)
+        names = {"FM": "TargetConditionalFlowMatcher", "I-CFM": "ConditionalFlowMatcher"}
+
+        def draw():
+            x1 = rows[torch.randint(len(rows), (table.BATCH,))]
+            return torch.randn_like(x1), x1
+
+        for method, name in names.items():
+            matcher = torchcfm_matcher(args, name)(sigma=table.SIGMA)
+            adamw = functools.partial(torch.optim.AdamW, weight_decay=1e-5)
+            log = {"log_to": Path(workdir) / "peer.jsonl", "log_every": LOG_EVERY}
+            peer, _ = _peers.training(matcher, draw, optimizer=adamw, **log)
+            runs[f"TorchCFM, {method}"] = peer
+        notes.append(versions(_peers.best_threads(lambda: peer(args.peer_steps // 2))))
+    return take_turns(args, runs), notes
+
+
+def solve(args, workdir):
+    """Microseconds per network evaluation of an adaptive solve, one a round."""
+    import jax
+    import jax.numpy as jnp
+    import optax
+
+    from fmjax import train
+    from fmjax.data import toy
+    from fmjax.losses.flow_matching import flow_matching
+    from fmjax.models.mlp import mlp
+    from fmjax.samplers.ode import ode
+    from fmjax.types import Batch
+
+    model, key = mlp(), jax.random.key(0)
+    draw = lambda key: Batch(toy.moons(key, 256))  # noqa: E731
+    step = train.make_step(model, flow_matching, optax.adam(1e-3), draw=draw)
+    state = train.init(model, optax.adam(1e-3), key, draw(key))
+    state, _ = jax.jit(train.repeat(step, 3000))(state, None, key, None)
+    x0, tolerance = jax.random.normal(jax.random.key(1), (2048, 2)), 1e-5
+    solver = jax.jit(
+        lambda params, x: ode(train.bind(model, params), None, x, rtol=tolerance, atol=tolerance)
+    )
+
+    def run():
+        began = time.perf_counter()
+        x1, info = jax.block_until_ready(solver(state.params, x0))
+        return time.perf_counter() - began, int(info.nfe), x1
+
+    run()
+    runs, notes = {"fmjax": run}, [f"2048 points, tolerance {tolerance}"]
+    if not args.no_peer:
+        import _peers
+
+        runs["torchdiffeq"] = _peers.dopri5(state.params, x0, tolerance)
+        threads = _peers.best_threads(lambda: 1 / runs["torchdiffeq"]()[0])
+        apart = float(jnp.max(jnp.abs(run()[2] - runs["torchdiffeq"]()[2])))
+        notes.append(f"torchdiffeq with {threads} threads; its points are within {apart:.1e}")
+    times = {name: [] for name in runs}
+    for _ in range(3 * args.rounds):
+        for name, side in runs.items():
+            seconds, nfe, _ = side()
+            times[name].append(1e6 * seconds / nfe)
+    notes += [f"NFE of {name}: {side()[1]}" for name, side in runs.items()]
+    return times, notes
+
+
+def coupling(args, workdir):
+    """Steps per second with exact plans and without, at two lengths of step."""
+    rates, notes = {}, []
+    for wanted, width in args.widths:
+        runs = {}
+        for name in ("independent", "exact"):
+            changes = (
+                f"model.width={width}",
+                f"data.coupling=fmjax.couplings.{name}:{name}",
+                "steps_per_call=1",
+                "log_every=20",
+            )
+            runs[name], _ = ours(Path(workdir) / f"{wanted}{name}", changes, "ot_cfm")
+        found = {name: [] for name in runs}
+        for _ in range(args.rounds):
+            for name, run in runs.items():
+                found[name].append(run(max(20, 4000 // wanted // 20 * 20)))
+        rates[wanted] = found
+    notes.append("a 3-layer MLP made so wide that a step takes that long")
     return rates, notes
 
 
@@ -195,15 +294,40 @@ def machine():
     )
 
 
-def report_training(rates, notes):
-    print(f"\ntraining, steps per second ({'; '.join(notes)})")
+def report_rates(name, rates, notes, expected):
+    print(f"\n{name}, steps per second ({'; '.join(notes)})")
     print(f"  {'':28}{'median':>9}{'min':>9}{'max':>9}   ours / this, median of rounds")
-    for name, values in rates.items():
-        ratio = statistics.median(a / b for a, b in zip(rates["fmjax"], values, strict=True))
+    for side, values in rates.items():
+        # the cell of the same method, where there are several
+        mine = "fmjax" + (
+            side[side.index(",") :] if f"fmjax{side[side.find(',') :]}" in rates else ""
+        )
+        ratio = statistics.median(a / b for a, b in zip(rates[mine], values, strict=True))
         middle = statistics.median(values)
-        print(f"  {name:28}{middle:9.0f}{min(values):9.0f}{max(values):9.0f}   {ratio:.2f}")
-    if "TorchCFM" in rates:
-        print("  expected: at least 6 times TorchCFM (aim: 8)")
+        print(f"  {side:28}{middle:9.0f}{min(values):9.0f}{max(values):9.0f}   {ratio:.2f}")
+    print(f"  expected: {expected}")
+
+
+def report_solve(times, notes):
+    print(f"\nsolve, microseconds per network evaluation ({'; '.join(notes)})")
+    for name, values in times.items():
+        ratio = statistics.median(a / b for a, b in zip(times["fmjax"], values, strict=True))
+        middle = statistics.median(values)
+        print(
+            f"  {name:28}{middle:9.0f}{min(values):9.0f}{max(values):9.0f}"
+            f"   ours / this {ratio:.2f}"
+        )
+    print("  expected: at most 1.3 times torchdiffeq's (aim: 1.0)")
+
+
+def report_coupling(rates, notes):
+    print(f"\ncoupling, milliseconds a step ({'; '.join(notes)})")
+    for wanted, found in rates.items():
+        pairs = zip(found["independent"], found["exact"], strict=True)
+        overhead = statistics.median(a / b - 1 for a, b in pairs)
+        plain, exact = (1e3 / statistics.median(found[n]) for n in ("independent", "exact"))
+        print(f"  about {wanted}: {plain:.0f} without plans, {exact:.0f} with: {overhead:+.1%}")
+    print("  expected: at most 15 % at 60 ms, 5 % at 200 ms")
 
 
 def report_startup(times):
@@ -215,42 +339,64 @@ def report_startup(times):
         print(f"  {name:6}{middle:6.1f}   expected: at most {limit}   ({shown})")
 
 
+EXPECTED = {
+    "training": "at least 6 times TorchCFM (aim: 8)",
+    "ot": "at least 2 times TorchCFM (aim: 2.5)",
+    "cells": "at least 6 times TorchCFM (aim: 10)",
+}
+PARTS = ("training", "ot", "cells", "solve", "coupling", "startup")
+
+
 def parse(argv):
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--parts", nargs="+", choices=("training", "startup"), default=["training", "startup"])
-    add("--rounds", type=int, default=7, help="of training, each of all sides (default 7)")
-    add("--steps", type=int, default=3000, help="of ours a round, in hundreds (default 3000)")
+    add("--parts", nargs="+", choices=PARTS, default=list(PARTS))
+    add("--rounds", type=int, default=7, help="each of all sides (default 7)")
+    add("--steps", type=int, default=2000, help="of ours a round, in hundreds (default 2000)")
     add("--peer-steps", type=int, default=500, help="of the peer a round (default 500)")
     add("--starts", type=int, default=3, help="pairs of a cold and a warm start (default 3)")
-    add("--no-peer", action="store_true", help="training: ours alone")
-    return parser.parse_args(argv)
+    add("--no-peer", action="store_true", help="ours alone")
+    args = parser.parse_args(argv)
+    args.widths = ((60, 1500), (200, 3000))  # milliseconds a step, width
+    return args
 
 
 def main(argv=None):
     args = parse(argv)
-    if "training" in args.parts and not args.no_peer:
+    if set(args.parts) - {"startup", "coupling"} and not args.no_peer:
         try:
             import torchcfm  # noqa: F401
+            import torchdiffeq  # noqa: F401
         except ImportError as error:
             sys.exit(
-                f"error: cannot import TorchCFM ({error}); run\n"
+                f"error: cannot import the peers ({error}); run\n"
                 "    pip install -r experiments/requirements.txt\nor measure ours with --no-peer"
             )
     print(machine())
     with tempfile.TemporaryDirectory() as folder:
-        if "training" in args.parts:
-            report_training(*training(args, folder))
-        if "startup" in args.parts:
-            prepare_digits()
-            times = {"cold": [], "warm": []}
-            for i in range(args.starts):
-                for name, values in times.items():
-                    values.append(startup(Path(folder) / f"{name}{i}", Path(folder) / f"cache{i}"))
-            report_startup(times)
+        for part in args.parts:
+            measure(args, part, Path(folder) / part)
     print(machine())
+
+
+def measure(args, part, folder):
+    folder.mkdir()
+    if part == "startup":
+        prepare_digits()
+        times = {"cold": [], "warm": []}
+        for i in range(args.starts):
+            for name, values in times.items():
+                values.append(startup(folder / f"{name}{i}", folder / f"cache{i}"))
+        report_startup(times)
+    elif part == "solve":
+        report_solve(*solve(args, folder))
+    elif part == "coupling":
+        report_coupling(*coupling(args, folder))
+    else:
+        sides = {"training": training, "ot": ot, "cells": cells}
+        report_rates(part, *sides[part](args, folder), EXPECTED[part])
 
 
 if __name__ == "__main__":

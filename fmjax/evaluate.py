@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -31,11 +31,13 @@ def make_generate(
     codec: codecs.Codec,
     rows: NamedSharding,
     chunk: int = 512,
+    pairs: bool = False,
 ) -> Generate:
     """`generate(params, key, cond, n) -> (Batch in data space, Info)` as host arrays.
 
     Source, guidance, sampler and decoder are compiled as one program over `chunk` rows at a
     time, divided over the devices of `rows`. `cond`: at least `n` rows, or None.
+    `pairs`: the batch has the noise that each sample came from, too, in model space.
     Row i depends on the key and on i (and, for adaptive steps shared by a batch, on its chunk),
     so a smaller `n` gives a prefix.
     """
@@ -53,7 +55,8 @@ def make_generate(
         net = train.bind(model, params)
         net = net if guidance is None else guidance(net)
         z, info = sampler(net, key_sampler, x0, cond)
-        out = codec.decode(z), info._replace(xs=None if info.xs is None else _map(codec, info.xs))
+        ends = codec.decode(z), x0 if pairs else None
+        out = ends, info._replace(xs=None if info.xs is None else _map(codec, info.xs))
         return jax.lax.with_sharding_constraint(out, NamedSharding(rows.mesh, PartitionSpec()))
 
     def generate(params: Params, key: PRNGKey, cond: Any, n: int) -> tuple[Batch, Info]:
@@ -62,10 +65,10 @@ def make_generate(
             row = np.arange(i * chunk, (i + 1) * chunk) % n
             part = jax.tree.map(lambda c, row=row: np.asarray(c)[row], cond)
             parts.append(jax.device_get(program(params, jax.random.fold_in(key, i), part)))
-        infos = [info for _, info in parts]
-        x1 = np.concatenate([x for x, _ in parts])[:n]
+        ends, infos = zip(*parts, strict=True)
+        x1, x0 = jax.tree.map(lambda *xs: np.concatenate(xs)[:n], *ends)
         kept = jax.tree.map(lambda c: np.asarray(c)[:n], cond)
-        return Batch(x1, kept), _join(infos, n)
+        return Batch(x1, kept, x0), _join(infos, n)
 
     return generate
 
@@ -74,7 +77,7 @@ def _map(codec: codecs.Codec, xs: Any) -> Any:
     return jax.vmap(codec.decode)(xs)
 
 
-def _join(infos: list[Info], n: int) -> Info:
+def _join(infos: Sequence[Info], n: int) -> Info:
     nfe = [np.asarray(info.nfe) for info in infos]
     # a count for each example, or the mean over chunks that each took their own steps
     joined = np.concatenate(nfe)[:n] if nfe[0].ndim else np.asarray(np.mean(nfe))
@@ -109,7 +112,7 @@ class Samples:
             began = time.monotonic()
             cond = jax.tree.map(lambda c: np.resize(c, (n, *c.shape[1:])), self._conditions(n))
             batch, self.info = self._generate(self._params, self._key, cond, n)
-            _check_finite(batch.x1)
+            check_finite(batch.x1)
             self._batch = batch
             self.seconds += time.monotonic() - began
         return jax.tree.map(lambda x: x[:n], self._batch)
@@ -121,7 +124,8 @@ class Samples:
         return self._data.take(self._split, min(n, rows) if rows else n).cond
 
 
-def _check_finite(x1: np.ndarray) -> None:
+def check_finite(x1: np.ndarray) -> None:
+    """Raise `NotFinite` if any sample is not; whole numbers always are."""
     if not np.issubdtype(x1.dtype, np.inexact):
         return
     bad = int(np.sum(~np.isfinite(x1.reshape(len(x1), -1)).all(axis=1)))

@@ -31,8 +31,12 @@ def classifier_free(
 
     Keyword arrays whose leading axis is b (such as `r`) are doubled with the rows.
     ValueError: no condition, or one unlike `null`.
+    A NamedTuple of nets (velocity and score) is guided net by net.
     Ho and Salimans 2022 (2207.12598); the interval, Kynkäänniemi et al. 2024 (2404.07724).
     """
+    if isinstance(net, tuple):
+        options = {"scale": scale, "null": null, "interval": interval}
+        return type(net)(*(classifier_free(n, **options) for n in net))
 
     def pair(t: Any, x: Any, cond: Any, *, key: Any, **kw: Any) -> tuple[Array, Array]:
         b = x.shape[0]
@@ -52,8 +56,12 @@ def autoguidance(net: Net, *, weak: Net, scale: Scale, interval: Interval = EVER
 
     scale, interval: as in `classifier_free`. Each net is called once, `weak` not where guidance
     is off. Not for a `weak` trained on other data: the difference then is more than its faults.
-    Karras et al. 2024 (2406.02507).
+    NamedTuples of nets are guided net by net. Karras et al. 2024 (2406.02507).
     """
+    if isinstance(net, tuple):
+        options = {"scale": scale, "interval": interval}
+        pairs = zip(net, weak, strict=True)
+        return type(net)(*(autoguidance(n, weak=w, **options) for n, w in pairs))
 
     def pair(t: Any, x: Any, cond: Any, *, key: Any, **kw: Any) -> tuple[Array, Array]:
         key, key_weak = (None, None) if key is None else jax.random.split(key)

@@ -70,6 +70,30 @@ def vp(*, beta_min: float = 0.1, beta_max: float = 20.0) -> Path:
     )
 
 
+def linear_vp() -> Path:
+    """x_t = t x1 + √(1 − t²) x0: keeps the variance, with α = t (Lipman et al. 2024, 2412.06264).
+
+    The velocity is infinite at t = 1, as for `vp`: end the sampler, and the law of t, before it.
+    """
+    return Path(lambda t: t, lambda t: jnp.sqrt((1 - t) * (1 + t)))
+
+
+def ve(*, sigma_min: float = 0.01, sigma_max: float = 50.0) -> Path:
+    """x_t = x1 + (σ_min/σ_max)ᵗ x0, for the source `sources.normal(std=sigma_max)`.
+
+    The variance-exploding path (Song et al. 2020, 2011.13456): noise of the deviation σ_max at
+    t = 0 and σ_min at t = 1, in a geometric progression. α(0) = 1, not 0: the source is x_0's
+    law only as far as σ_max dwarfs the data. Conversions to the score need the source's
+    deviation: `score_of(std=sigma_max)`.
+    """
+    return Path(jnp.ones_like, lambda t: (sigma_min / sigma_max) ** t)
+
+
+def scaled(path: Path, *, std: float | int) -> Path:
+    """(α, std σ): the same points, written with a source of deviation 1 in place of `std`."""
+    return Path(path.alpha, lambda t: std * path.sigma(t))
+
+
 def x1(path: Path, t: Scalar) -> tuple[Scalar, Scalar]:
     """The row of the data (a denoiser's prediction): (1, 0)."""
     return jnp.ones_like(t), jnp.zeros_like(t)
@@ -86,8 +110,17 @@ def velocity(path: Path, t: Scalar) -> tuple[Scalar, Scalar]:
 
 
 def score(path: Path, t: Scalar) -> tuple[Scalar, Scalar]:
-    """The row of ∇ log p(x_t | x1) = −x0/σ for a Gaussian source. Infinite where σ = 0."""
+    """The row of ∇ log p(x_t | x1) = −x0/σ for a standard normal source. Infinite where σ = 0."""
     return jnp.zeros_like(t), -1 / path.sigma(t)
+
+
+def score_of(*, std: float | int) -> Row:
+    """The row of ∇ log p(x_t | x1) = −x0/(σ std²) for the source N(0, std² I)."""
+
+    def row(path: Path, t: Scalar) -> tuple[Scalar, Scalar]:
+        return jnp.zeros_like(t), -1 / (std**2 * path.sigma(t))
+
+    return row
 
 
 def coefficients(path: Path, t: Time, *, of: Row, to: Row) -> tuple[Scalar, Scalar]:
@@ -97,7 +130,7 @@ def coefficients(path: Path, t: Time, *, of: Row, to: Row) -> tuple[Scalar, Scal
     x0 → other and score → other at α = 0, anything from or to the score at σ = 0.
     A row to itself is the identity at every t.
     """
-    t = jnp.asarray(t, jnp.float32)
+    t = jnp.asarray(t, jnp.promote_types(jnp.result_type(t), jnp.float32))
     if of is to:
         return jnp.ones_like(t), jnp.zeros_like(t)
     alpha, sigma = path.alpha(t), path.sigma(t)

@@ -1,17 +1,34 @@
 """Laws of the source: `(key, like) -> x0`, shaped like `like`. Shared by loss and sampler."""
 
+import functools
+import math
 from collections.abc import Callable
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from fmjax.types import PRNGKey
 
 
-def normal(key: PRNGKey, like: Float[Array, " b *d"]) -> Float[Array, " b *d"]:
-    """x0 ~ N(0, I)."""
+def normal(
+    key: PRNGKey, like: Float[Array, " b *d"], *, std: float | int = 1.0
+) -> Float[Array, " b *d"]:
+    """x0 ~ N(0, std² I)."""
     # drawn flat: the same numbers, and XLA compiles a vector's draw 4 times faster on the CPU
-    return jax.random.normal(key, (like.size,), like.dtype).reshape(like.shape)
+    x0 = jax.random.normal(key, (like.size,), like.dtype).reshape(like.shape)
+    return x0 if std == 1 else std * x0
+
+
+def normal_log_density(x0: Float[Array, " b *d"], *, std: float | int = 1.0) -> Float[Array, " b"]:
+    """Σ log N(x0; 0, std²) over an example's numbers, in nats."""
+    x = x0.astype(jnp.promote_types(x0.dtype, jnp.float32)).reshape(x0.shape[0], -1)
+    constant = x.shape[1] * (math.log(2 * math.pi) / 2 + math.log(std))
+    return -jnp.sum((x / std) ** 2, axis=1) / 2 - constant
+
+
+normal.log_density = normal_log_density
 
 
 def distribution(
@@ -25,3 +42,20 @@ def distribution(
     if x0.shape != like.shape:
         raise ValueError(f"the source draws {x0.shape}, the data have {like.shape}; match them")
     return x0.astype(like.dtype)
+
+
+def log_density(source: Callable[..., Any]) -> Callable[[Array], Array]:
+    """`x0 -> log p0(x0) [b]` of a source: its attribute `log_density`, with its own options.
+
+    A source states its law by `my_source.log_density = my_log_density`, a function of x0 that
+    takes the keyword options of `my_source`. ValueError: it states none.
+    """
+    bare = source.func if isinstance(source, functools.partial) else source
+    law = getattr(bare, "log_density", None)
+    if law is None:
+        raise ValueError(
+            f"the source {getattr(bare, '__qualname__', bare)} has no density that is known: pass "
+            "log_p0, a function x0 -> log p0(x0) of each example in nats, or give the source an "
+            "attribute log_density(x0, **its_options)"
+        )
+    return functools.partial(law, **getattr(source, "keywords", {}))

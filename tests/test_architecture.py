@@ -34,6 +34,7 @@ ALLOWED = {
     ("inference", "settings"),
     ("reflow", "assemble"),
     ("reflow", "inference"),
+    ("reflow", "judge"),
     ("reflow", "settings"),
 }
 HOMES = {

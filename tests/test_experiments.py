@@ -50,7 +50,7 @@ def test_a_start_that_fails_says_why(throughput, monkeypatch, tmp_path):
 
 def test_the_report_takes_ratios_round_by_round(throughput, capsys):
     rates = {"fmjax": [8.0, 4.0, 6.0], "TorchCFM": [1.0, 1.0, 2.0]}
-    throughput.report_training(rates, ["a note"])
+    throughput.report_rates("training", rates, ["a note"], "at least 6")
     assert "4.00" in capsys.readouterr().out  # the median of 8, 4, 3
     throughput.report_startup({"cold": [9.0, 11.0, 10.0], "warm": [5.0]})
     assert "10.0   expected: at most 12" in capsys.readouterr().out

@@ -6,9 +6,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from fmjax.types import PRNGKey
+
+Examples = Float[Array | np.ndarray, " b *d"]
+Costs = Float[Array | np.ndarray, "b b"]
 
 
 class SkewedCondition(UserWarning):
@@ -16,7 +19,7 @@ class SkewedCondition(UserWarning):
 
 
 def squared_distances(
-    x0: Float[np.ndarray, "n *d"], x1: Float[np.ndarray, "m *d"]
+    x0: Float[Array | np.ndarray, "n *d"], x1: Float[Array | np.ndarray, "m *d"]
 ) -> Float[np.ndarray, "n m"]:
     """|x0_i − x1_j|², on the host, in float64."""
     a, b = (np.asarray(x, np.float64).reshape(len(x), -1) for x in (x0, x1))
@@ -25,7 +28,7 @@ def squared_distances(
 
 
 def squared_distances_jax(
-    x0: Float[Array, "n *d"], x1: Float[Array, "m *d"]
+    x0: Float[Array | np.ndarray, "n *d"], x1: Float[Array | np.ndarray, "m *d"]
 ) -> Float[Array, "n m"]:
     """|x0_i − x1_j|², traced, in float32."""
     a, b = (jnp.asarray(x, jnp.float32).reshape(x.shape[0], -1) for x in (x0, x1))
@@ -39,13 +42,31 @@ def on_host(name: str, *arrays: Any) -> None:
         raise TypeError(
             f"the coupling {name} is computed on the host and cannot be compiled into the step: "
             "name it in the data, dict(name='fmjax.data.coupled:coupled', coupling=…, data=…), "
-            "or use a coupling that runs on the device (sinkhorn, stable, semidiscrete)"
+            "or use a coupling that runs on the device (sinkhorn, unbalanced, stable)"
         )
 
 
 def generator(key: PRNGKey) -> np.random.Generator:
     """NumPy's random numbers of a key, for couplings of the host."""
     return np.random.default_rng(np.asarray(jax.random.key_data(key)).tolist())
+
+
+def namespace(x: Any) -> Any:
+    """NumPy for arrays of the host, else jax.numpy: a coupling answers in what it was asked."""
+    return np if isinstance(x, np.ndarray) else jnp
+
+
+def systematic(
+    u: Any, weights: Float[Array | np.ndarray, " n"], b: int
+) -> Int[Array | np.ndarray, " b"]:
+    """`b` draws from 0..n−1 by `weights`, each taken ⌊b·w⌋ or ⌈b·w⌉ times, w being its share.
+
+    Each draw has the law of the weights if `u` is uniform on [0, 1); they are not independent.
+    """
+    xp = namespace(weights)
+    edges = xp.cumsum(weights)
+    places = (xp.arange(b) + u) * (edges[-1] / b)
+    return xp.minimum(xp.searchsorted(edges, places, side="right"), len(weights) - 1)
 
 
 def warn_if_conditional(name: str, cond: Any) -> None:

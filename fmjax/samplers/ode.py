@@ -13,19 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
+from fmjax.samplers import _common
 from fmjax.types import Info, PRNGKey
 
 FIRST_STEP = 0.01  # of the interval, where steps are adapted
-
-
-class _Grid(diffrax.StepTo):
-    """`StepTo` for times checked on the host, where its own checks would be host callbacks."""
-
-    def wrap(self, direction: Any) -> "_Grid":
-        return _Grid(self.ts * direction)
-
-    def init(self, *_: Any) -> tuple[Any, int]:
-        return self.ts[1], 2
 
 
 def explicit(solver: Any) -> tuple[int, int]:
@@ -83,7 +74,9 @@ def ode(
     grid:       increasing map of [0, 1] onto itself, called once with a numpy array. Steps end at
                 the image of the uniform grid, laid between the smaller and larger of t0 and t1.
     max_steps:  bound on adapted steps, rejected ones included.
-    adjoint:    how to differentiate. Not `BacksolveAdjoint`: it refuses what a net closes over.
+    adjoint:    how to differentiate: `diffrax.RecursiveCheckpointAdjoint(checkpoints=…)`, or
+                `BacksolveAdjoint()`, which keeps no states, has no save points, and whose gradient
+                is only as good as the tolerance.
 
     The solve is in float32 (float64 under x64) and returns the type of `x0`.
 
@@ -96,15 +89,18 @@ def ode(
     t0, t1 = float(t0), float(t1)  # diffrax checks the sign of arrays by a host callback
     _check(solver, steps, rtol, atol, t0, t1, max_steps)
     at_start, per_step = evaluations(solver)
-    subs = [diffrax.SubSaveAt(t1=True)]
+    save = diffrax.SaveAt(t1=True)
     if ts is not None:
-        subs.append(diffrax.SubSaveAt(ts=_save_points(ts, t0, t1)))
+        points = diffrax.SubSaveAt(ts=_common.save_points(ts, t0, t1))
+        save = diffrax.SaveAt(subs=[diffrax.SubSaveAt(t1=True), points])
     if steps is None:
         control, first = diffrax.PIDController(rtol=rtol, atol=atol), FIRST_STEP * (t1 - t0)
     else:
-        control, first, max_steps = _Grid(_times(grid, steps, t0, t1)), None, steps
+        control, first, max_steps = _common.Grid(_common.times(grid, steps, t0, t1)), None, steps
+    backsolved = isinstance(adjoint, diffrax.BacksolveAdjoint)
 
     def solve(field: Callable[..., Any], x: Array, c: PyTree) -> tuple[Any, ...]:
+        field, c = _converted(field, t0, x, c) if backsolved else (field, c)
         solution = diffrax.diffeqsolve(
             diffrax.ODETerm(field),
             solver,
@@ -113,14 +109,15 @@ def ode(
             first,
             x,
             c,
-            saveat=diffrax.SaveAt(subs=subs),
+            saveat=save,
             stepsize_controller=control,
             adjoint=adjoint,
             max_steps=max_steps,
             throw=throw,
         )
         ok = solution.result == diffrax.RESULTS.successful
-        xs = [jnp.where(ok, saved, jnp.nan).astype(x0.dtype) for saved in solution.ys]
+        ys = [solution.ys] if ts is None else solution.ys
+        xs = [jnp.where(ok, saved, jnp.nan).astype(x0.dtype) for saved in ys]
         nfe = at_start + per_step * jnp.asarray(solution.stats["num_steps"], jnp.int32)
         return xs[0][0], xs[1:], nfe, ok
 
@@ -128,48 +125,29 @@ def ode(
         alone = jax.vmap(lambda x, c: solve(_one(net), x, c), out_axes=(0, 1, 0, 0))
         x1, xs, nfe, ok = alone(x0, cond)
     else:
-        x1, xs, nfe, ok = solve(_checked(net), x0, cond)
+        x1, xs, nfe, ok = solve(_common.field(net), x0, cond)
     if steps is None:
         _raise_unless(ok, max_steps)
-    return x1, Info(nfe, None if ts is None else subs[1].ts, xs[0] if xs else None)
+    return x1, Info(nfe, None if ts is None else points.ts, xs[0] if xs else None)
 
 
-def _checked(net: Callable[..., Any]) -> Callable[..., Array]:
-    """Diffrax would broadcast a velocity of another shape; a low precision one is widened."""
+def _converted(
+    net: Callable[..., Array], t: float, x: Array, cond: PyTree
+) -> tuple[Callable[..., Array], PyTree]:
+    """The field with what it closes over among its arguments, where `BacksolveAdjoint` sees it."""
+    pure, closed_over = jax.closure_convert(net, jnp.asarray(t, x.dtype), x, cond)
 
-    def field(t: Array, x: Array, cond: PyTree) -> Array:
-        v = net(t, x, cond)
-        if v.shape != x.shape:
-            raise ValueError(f"the net returned shape {v.shape}, expected that of x, {x.shape}")
-        return v.astype(x.dtype)
+    def field(t: Array, x: Array, args: PyTree) -> Array:
+        cond, closed_over = args
+        return pure(jnp.asarray(t, x.dtype), x, cond, *closed_over)
 
-    return field
+    return field, (cond, closed_over)
 
 
 def _one(net: Callable[..., Any]) -> Callable[..., Array]:
     """The field of one example without its batch axis."""
-    field = _checked(net)
+    field = _common.field(net)
     return lambda t, x, cond: field(t, x[None], jax.tree.map(lambda c: c[None], cond))[0]
-
-
-def _times(grid: Callable[[Any], Any], steps: int, t0: float, t1: float) -> Array:
-    with jax.ensure_compile_time_eval():  # a grid written in jax.numpy has values under jit too
-        u = np.asarray(grid(np.linspace(0, 1, steps + 1)), np.float64)
-    if u.shape != (steps + 1,) or not np.allclose(u[[0, -1]], [0, 1], rtol=0, atol=1e-5):
-        raise ValueError(f"grid gives {u}: expected {steps + 1} values from 0 to 1")
-    times = min(t0, t1) + abs(t1 - t0) * u
-    times[[0, -1]] = sorted((t0, t1))
-    if not np.all(np.diff(times.astype(np.float32)) > 0):
-        raise ValueError(f"grid with {steps} steps has times {times}: expected increasing ones")
-    return jnp.asarray(times if t0 < t1 else times[::-1])
-
-
-def _save_points(ts: Any, t0: float, t1: float) -> Array:
-    points = np.asarray(ts, np.float64)
-    inside = np.all((points >= min(t0, t1)) & (points <= max(t0, t1)))
-    if points.ndim != 1 or not inside or np.any(np.diff(points) * (t1 - t0) < 0):
-        raise ValueError(f"save points {ts}: expected times from t0={t0} to t1={t1}, in that order")
-    return jnp.asarray(points)
 
 
 def _check(
