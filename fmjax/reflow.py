@@ -3,10 +3,22 @@
     python launch.py --config=configs/moons.py --workdir=runs/moons
     python launch.py --config=configs/moons.py --workdir=runs/moons_reflow \\
         --config.data=fmjax.reflow:reflow --config.data.run=runs/moons --config.data.n=100000 \\
-        --config.init_from=runs/moons --config.evaluators.energy.reference=real
+        --config.init_from=runs/moons --config.evaluators.energy.reference=real \\
+        --config.evaluators.wasserstein.reference=real
+    python launch.py --mode=evaluate --workdir=runs/moons_reflow \\
+        --config.sampler.solver=diffrax:Euler --config.sampler.steps=1
+
+W2 between 1,000 samples and 1,000 real points (0.43 between two real draws), one seed, 2026-11:
+
+    Euler steps        1      2      4    Dopri5
+    runs/moons         2.25   1.71   1.13  0.31 (151 evaluations)
+    runs/moons_reflow  0.40   0.39   0.37  0.35 (97)
+
+The second took 45 s on 2 CPU cores, its pairs included.
 
 Any config can be the second stage; its source and codec have to be the first run's, its path
-`linear`, and it has no coupling: the pairs are one. Reflow again by naming `runs/moons_reflow`.
+`linear`, and it has no coupling: the pairs are one. To reflow again, name `runs/moons_reflow`.
+The first run's directory stays part of the second: it holds the pairs and the real data's config.
 Liu et al. 2022 (2209.03003), algorithm 1.
 """
 
@@ -64,7 +76,8 @@ def reflow(
     draw:      seed of the pairs (`seed` is that of their order); another gives others.
     ema, step: which weights; by default the first EMA at the newest step. Of several seeds that
                ran together, the first.
-    changes:   of the run's config, such as "sampler.steps=50". A codec that rounds or clips spoils
+    changes:   of the run's config, such as "sampler.steps=50", or "parallel.devices=1" where it
+               had more devices. A codec that rounds or clips spoils
                the pairs, which is warned of: "codec.levels=None", "codec.clip=False".
     source, codec: those of the second run, which are checked against the first's.
 
@@ -85,8 +98,8 @@ def reflow(
     files = [folder / f"{i:06d}.npz" for i in range(-(-n // config["sample_chunk"]))]
     missing = _missing(files)
     if missing:
-        say(f"drawing pairs: {len(missing)} of {len(files)} files in {folder}")
         if jax.process_index() == 0:
+            say(f"drawing pairs: {len(missing)} of {len(files)} files in {folder}")
             folder.mkdir(parents=True, exist_ok=True)
             record.write_json(folder / "depends_on.json", depends)
         params = inference.load_params(parts, workdir, ema=ema, step=found[-1])

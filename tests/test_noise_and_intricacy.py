@@ -1,3 +1,4 @@
+import functools
 import json
 from pathlib import Path
 
@@ -15,17 +16,21 @@ def experiment(monkeypatch):
 
 def test_every_part_runs_shrunk(experiment, monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(experiment, "ROWS", 256)
+    families = dict(list(experiment.FAMILIES.items())[::3])  # the rest is like the first
     monkeypatch.setattr(
         experiment,
         "FAMILIES",
-        {name: (make, levels[:1]) for name, (make, levels) in experiment.FAMILIES.items()},
+        {name: (make, levels[:1]) for name, (make, levels) in families.items()},
     )
+    noise = functools.partial(experiment.noise, shares=(0.3,), stds=(0.1,))
+    monkeypatch.setattr(experiment, "noise", noise)
     size = experiment.Size(steps=2, seeds=2, n=64, draws=2, batch=8)
     results = experiment.main([f"--out={tmp_path}", "--widths", "4", "--rows", "16"], size)
     assert json.loads((tmp_path / "results.json").read_text()) == json.loads(json.dumps(results))
     assert (tmp_path / "figure.png").stat().st_size > 1000
     named = {(row["set"], row["width"]): row for row in results["intricacy"]}
-    assert len(named) == 5
+    assert len(named) == 3
+    assert [len(results[part]) for part in ("data", "noise")] == [2, 2]
     uniform = named["board, cells 4", "uniform"]
     assert uniform["stray"]["mean"] == pytest.approx(0.5, abs=0.1)
     assert all(len(row["energy"]["seeds"]) == 2 for row in results["data"])

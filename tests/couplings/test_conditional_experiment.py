@@ -24,7 +24,7 @@ def experiment(monkeypatch):
     sys.modules.pop("conditional_coupling")
 
 
-def test_a_tiny_run_gives_every_cell(experiment, tmp_path, capsys):
+def test_a_tiny_run_gives_every_cell(experiment, monkeypatch, tmp_path, capsys):
     sizes = [
         "--seeds",
         "2",
