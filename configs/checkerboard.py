@@ -41,6 +41,13 @@ def get_config():
     config.evaluators = dict(
         energy=dict(bind="fmjax.metrics.energy:energy", draws=5),
         wasserstein=dict(bind="fmjax.metrics.wasserstein:wasserstein"),
+        # uniform on an area of 32: no density has an NLL below log 32 = 3.466 nats
+        nll=dict(
+            bind="fmjax.metrics.nll:nll",
+            solve=dict(bind="fmjax.samplers.ode:ode", rtol=1e-4, atol=1e-4),
+        ),
+        loss_by_time=dict(bind="fmjax.metrics.loss_by_time:loss_by_time"),
+        target_variance=dict(bind="fmjax.metrics.target_variance:target_variance"),
     )
     config.pictures = dict(
         samples=dict(bind="fmjax.pictures:scatter"),
@@ -51,5 +58,7 @@ def get_config():
         "model.width=8", "sampler.rtol=0.1", "sampler.atol=0.1", "sample_chunk=64",
         "pictures.samples.n=64", "pictures.trajectories.n=8",
         "evaluators.energy.n=64", "evaluators.energy.draws=1", "evaluators.wasserstein.n=64",
+        "evaluators.nll.n=32", "evaluators.nll.chunk=32", "evaluators.loss_by_time.batches=1",
+        "evaluators.target_variance.batches=1",
     )  # fmt: skip
     return config

@@ -36,6 +36,9 @@ def get_config():
     config.evaluators = dict(
         energy=dict(bind="fmjax.metrics.energy:energy", draws=5, n=1000),
         wasserstein=dict(bind="fmjax.metrics.wasserstein:wasserstein", n=1000),
+        straightness=dict(bind="fmjax.metrics.straightness:straightness"),
+        path_energy=dict(bind="fmjax.metrics.path_energy:path_energy"),
+        coupling_cost=dict(bind="fmjax.metrics.coupling_cost:coupling_cost"),
     )
     config.pictures = dict(
         samples=dict(bind="fmjax.pictures:scatter"),
@@ -53,6 +56,9 @@ def get_config():
         "evaluators.energy.n=32",
         "evaluators.energy.draws=2",
         "evaluators.wasserstein.n=32",
+        "evaluators.straightness.n=32",
+        "evaluators.path_energy.n=32",
+        "evaluators.coupling_cost.batches=1",
         "pictures.samples.n=32",
         "pictures.trajectories.n=16",
     )

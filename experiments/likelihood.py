@@ -65,6 +65,7 @@ class Mixture(NamedTuple):
     stds: Any
 
     def sample(self, key, n):
+        """`[n, d]` draws."""
         key_k, key_noise = jax.random.split(key)
         k = jax.random.categorical(key_k, jnp.log(self.weights), shape=(n,))
         return self.means[k] + self.stds[k] * jax.random.normal(key_noise, self.means[k].shape)
@@ -215,9 +216,11 @@ def levels(size, spacing=0.5):
     """Bits per dimension by K of rows rounded to multiples of `spacing`, and the exact ones."""
     mix = random_mixture(2, 4, 2)
     x = jnp.round(mix.sample(jax.random.key(3), size.rows) / spacing) * spacing
-    ends = ((x[:, None] + side * spacing / 2 - mix.means) / mix.stds for side in (1, -1))
+    ends = [
+        (x[:, None] + side * spacing / 2 - mix.means[None]) / mix.stds[None] for side in (1, -1)
+    ]
     upper, lower = (jax.scipy.stats.norm.cdf(e) for e in ends)
-    truth = jnp.log((mix.weights * (upper - lower).prod(axis=2)).sum(axis=1)).mean()
+    truth = jnp.log((upper - lower).prod(axis=2) @ mix.weights).mean()
     table = []
     for k in size.draws:
         found = nll(

@@ -10,10 +10,27 @@ all seeds of a cell train at once under `vmap`. Writes `results.json` and `figur
 
 Columns, mean ± standard deviation over seeds:
 energy:  energy distance to fresh real rows over that of other real rows, 2,000 rows each; 1 is
-         perfect, and what it sees is coarse: see `uniform` in the boards' table
-sliced:  the same quotient of sliced W2
-stray:   share of samples where the density is 0 (filaments: beyond 3 widths, 1.1 % of real ones;
-         heavy tails: beyond the radius that 1 % of real ones exceed)
+         perfect, and what it sees is coarse: see `uniform` in the table of the boards
+sliced:  the same quotient of sliced W2; says nothing of heavy tails, where W2 is infinite
+stray:   share of samples where the density is 0. Filaments: beyond 3 widths, real 0.01. Heavy
+         tails: beyond the radius that 0.01 of real ones exceed. Moons with wrong labels: on the
+         other class's moon, real 0. Blurred moons: farther than 0.15 from the clean ones
+
+Measured 2026-11, jax 0.10.2, 2 CPU cores at a load of 14: 20 minutes, of which 5 of CPU time.
+Width 64, 3 seeds; the whole in that run's results.json:
+
+fineness: the board of 4 × 4 has 0.38 stray (a uniform square 0.51, perfect 0), 8 × 8 0.52, 16 × 16
+    0.53: no better than none of the structure, while energy is 1.2 ± 0.4 and 1.4 ± 0.8, as good as
+    the uniform square's. Filaments of width 0.1, 0.03, 0.01: 0.06, 0.42, 0.77 stray. Sierpinski
+    depth 1, 3, 5: 0.16, 0.58, 0.78.
+heavy tails: Student with 10 and 3 degrees of freedom is learned (0.011 and 0.014 beyond the 1 %
+    radius); with 1.5 the tail is missing, 0.0003 beyond it, and energy is 8.4 ± 2.1.
+width 16 for 64: a worse energy in all 12 cells, in most by less than the spread over seeds.
+data: up to 1,000 rows energy is that of the rows themselves; from 10,000 on more rows help
+    nothing, and stray on the fine sets does not depend on the rows: training and network limit it.
+noise: the model learns it. 0, 0.1, 0.3 wrong labels put 0.01, 0.12, 0.34 of the samples on the
+    wrong moon; blur is reproduced (energy to the blurred set 1.2 at 0.4), not removed (13.1).
+Not said: what longer training, time features or another schedule would give.
 """
 
 import argparse

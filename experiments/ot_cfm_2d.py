@@ -44,6 +44,7 @@ import optax
 from sklearn import datasets
 
 from fmjax import bridges, paths, sources, train
+from fmjax.couplings.blocks import blocks
 from fmjax.couplings.exact import exact
 from fmjax.couplings.independent import independent
 from fmjax.data.coupled import coupled
@@ -141,7 +142,8 @@ def pieces(task, seed, *, block, batch, coupling):
     )
     if coupling is independent and rows.x0 is None:
         return make()
-    options = {"block": block, "batch_size": batch, "source": source, "seed": seed}
+    coupling = functools.partial(blocks, coupling=coupling, block=block)
+    options = {"block": batch, "batch_size": batch, "source": source, "seed": seed}
     return coupled(make, coupling=coupling, ahead=PER_CALL, **options)
 
 

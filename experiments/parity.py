@@ -312,7 +312,7 @@ def plans():
     found = ours(epsilon, (tau, tau))
     name = f"OTPlanSampler('unbalanced', reg={epsilon}, reg_m={reg_m}), POT's solver"
     yield Row(
-        name, "couplings.unbalanced", plan / plan.sum(), found / found.sum(), "–",
+        name, "couplings.unbalanced", n * plan / plan.sum(), n * found / found.sum(), "–",
         "both normalised, as pairs are drawn",
     )  # fmt: skip
     rows, mass = partial(key, a, b, mass=0.5), 0.5
@@ -377,7 +377,7 @@ def main(argv):
     text.append(f"{len(rows)} rows, {len(above)} above their threshold.")
     print("\n".join(text))
     if args.write:
-        head = "# The same numbers as the peers\n\n" + __doc__.split("\n", 1)[1].strip() + "\n\n"
+        head = "# The same numbers as the peers\n\n" + __doc__.split("\n\n", 1)[1].rstrip() + "\n\n"
         (ROOT / "docs" / "parity.md").write_text(head + "\n".join(text) + "\n")
     return 1 if above else 0
 

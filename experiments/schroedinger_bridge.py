@@ -134,7 +134,7 @@ def trained(p, how, *, steps, batch, width, key, block=256, chunk=500, say=lambd
 
 
 def simulated(p, net, key, *, samples=SAMPLES, steps=200):
-    """x at `TIMES` `[5, n, d]`, from draws of the first end."""
+    """x at `TIMES` `[5, n, d]`, from draws of the first end; `steps` a multiple of 4."""
     key_x0, key_w = jax.random.split(key)
     factor = jnp.asarray(np.linalg.cholesky(p.s0), jnp.float32)
     x0 = jax.random.normal(key_x0, (samples, len(p.m0))) @ factor.T

@@ -77,8 +77,8 @@ def reflow(
     ema, step: which weights; by default the first EMA at the newest step. Of several seeds that
                ran together, the first.
     changes:   of the run's config, such as "sampler.steps=50", or "parallel.devices=1" where it
-               had more devices. A codec that rounds or clips spoils
-               the pairs, which is warned of: "codec.levels=None", "codec.clip=False".
+               had more devices. A codec that rounds or clips spoils the pairs, which is warned
+               of: "codec.levels=None", "codec.clip=False".
     source, codec: those of the second run, which are checked against the first's.
 
     Several processes draw together; the first writes, so all have to see the directory.

@@ -94,7 +94,8 @@ def sde(
     std:       the deviation of the normal source; g is in its units.
     last:      length of a final step in time without noise, x + last·v (linear path: E[x1 | x]),
                for a g that does not vanish at t = 1, such as SiT's 0.04.
-    ts:        as in `ode`; lines between the steps.
+    ts:        as in `ode`. Between the steps a line, which has less variance than the process:
+               put save points on the grid where that matters.
     t0, t1:    any two times; t0 > t1 runs the time-reversed process.
 
     Not for the singular end of `paths.vp`: there t1 = 0.999. ValueError: arguments that

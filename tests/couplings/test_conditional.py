@@ -61,7 +61,7 @@ def test_classes_that_are_moved_apart_are_coupled_as_if_alone(coupling):
 
 
 def test_an_entropic_plan_in_the_step_leaks_nothing_between_classes():
-    x0, x1, label = (jnp.asarray(a) for a in labelled())
+    x0, x1, label = (jnp.asarray(a) for a in labelled(16))
     couple = jax.jit(lambda *a: classes(*a, coupling=functools.partial(sinkhorn, epsilon=1.0)))
     for seed in range(20):
         rows = couple(jax.random.key(seed), x0, x1, label)

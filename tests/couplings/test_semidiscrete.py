@@ -21,7 +21,7 @@ def uniform(key, like):
 def test_in_one_dimension_the_cells_are_quantiles():
     """Points at 0, ½ and 3 for noise on [0, 1]: the cells end at ⅓ and ⅔, whatever the points."""
     points = jnp.array([[0.0], [0.5], [3.0]])
-    g = jax.jit(functools.partial(plans.fit, source=uniform, steps=1000))(KEY, points)
+    g = jax.jit(functools.partial(plans.fit, source=uniform, steps=500))(KEY, points)
     x0 = jnp.array([[0.0], [0.31], [0.355], [0.645], [0.69], [1.0]])
     assert plans.assign(x0, points, g).tolist() == [0, 0, 1, 1, 2, 2]
     share = functools.partial(plans.imbalance, KEY, points, source=uniform, rounds=20)
@@ -33,7 +33,7 @@ def test_in_one_dimension_the_cells_are_quantiles():
 def test_with_labels_every_label_has_the_whole_source():
     points = jnp.array([[0.0], [0.2], [1.0], [1.3]])
     labels = jnp.array([0, 0, 1, 1])
-    fit = functools.partial(plans.fit, source=uniform, labels=labels, steps=1000)
+    fit = functools.partial(plans.fit, source=uniform, labels=labels, steps=500)
     g = jax.jit(fit)(KEY, points)
     x0 = jnp.array([[0.46], [0.54]])  # each label's cells meet at ½
     for label, cells in ((0, [0, 1]), (1, [2, 3])):
@@ -70,20 +70,21 @@ def test_data_are_the_rows_that_their_noise_is_transported_to():
 
 
 def test_batches_depend_on_seed_and_step_alone_and_processes_share_them():
-    data = semidiscrete(sets(), **OPTIONS)
-    halves = [semidiscrete(sets(), process=(i, 2), **OPTIONS) for i in (0, 1)]
+    options = OPTIONS | {"steps": 5}
+    data = semidiscrete(sets(), **options)
+    halves = [semidiscrete(sets(), process=(i, 2), **options) for i in (0, 1)]
     whole = data.batch("train", 5)
     parts = [h.batch("train", 5) for h in halves]
     for field in ("x0", "x1"):
         both = np.concatenate([getattr(p, field) for p in parts])
         assert (both == getattr(whole, field)).all()
     assert (data.batch("train", 6).x0 != whole.x0).any()
-    assert (semidiscrete(sets(), seed=1, **OPTIONS).batch("train", 5).x0 != whole.x0).any()
+    assert (semidiscrete(sets(), seed=1, **options).batch("train", 5).x0 != whole.x0).any()
 
 
 def test_noise_is_the_runs_source_in_the_codecs_space_and_rows_may_be_fewer():
     source = functools.partial(sources.distribution, sample=lambda key, n: jnp.full((n, 2), 9.0))
-    data = semidiscrete(sets(), source=source, rows=3, **OPTIONS)
+    data = semidiscrete(sets(), source=source, rows=3, **OPTIONS | {"steps": 5})
     batch = data.batch("train", 0)
     assert (batch.x0 == 9).all()
     assert len(np.unique(batch.x1, axis=0)) <= 3

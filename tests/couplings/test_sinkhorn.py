@@ -20,14 +20,14 @@ def points(n=8):
 
 
 def test_its_plan_is_pots():
-    cost = _common.squared_distances(*points(32)[::-1])
+    cost = _common.squared_distances(*points(16)[::-1])
     plan = log_plan(
-        jnp.asarray(cost, jnp.float32), epsilon=0.3, threshold=1e-5, max_iterations=5000
+        jnp.asarray(cost, jnp.float32), epsilon=0.5, threshold=1e-4, max_iterations=5000
     )
-    theirs = ot.bregman.sinkhorn_log([], [], cost, 0.3, stopThr=1e-6, numItermax=5000)
+    theirs = ot.bregman.sinkhorn_log([], [], cost, 0.5, stopThr=1e-6, numItermax=5000)
     ours = np.asarray(jax.nn.softmax(plan, axis=1))
     np.testing.assert_allclose(ours, theirs / theirs.sum(1, keepdims=True), atol=1e-3)
-    np.testing.assert_allclose(np.exp(plan).sum(0), 1 / 32, rtol=1e-3)
+    np.testing.assert_allclose(np.exp(plan).sum(0), 1 / 16, rtol=1e-3)
 
 
 def test_pairs_are_drawn_from_it_and_each_data_row_is_used_once():
