@@ -123,7 +123,8 @@ def trained(sets, seeds, steps, batch):
     )
     keys = jax.vmap(jax.random.key)(jnp.asarray(seeds))
     example = jax.tree.map(lambda a: a[:1], sets[0])
-    state = jax.vmap(functools.partial(train.init, MODEL, tx, batch=example))(keys)
+    init = functools.partial(train.init, MODEL, tx, batch=example)
+    state = jax.jit(jax.vmap(init))(keys)
     began = time.perf_counter()
     for start in range(0, steps, per_call):
         span = range(start, start + per_call)

@@ -133,7 +133,7 @@ def trained(p, how, *, steps, batch, width, key, block=256, chunk=500, say=lambd
     return train.bind(model, state.ema["0.999"])
 
 
-def simulated(p, net, key, *, samples=SAMPLES, steps=200):
+def simulated(p, net, key, *, samples=SAMPLES, steps=40):
     """x at `TIMES` `[5, n, d]`, from draws of the first end; `steps` a multiple of 4."""
     key_x0, key_w = jax.random.split(key)
     factor = jnp.asarray(np.linalg.cholesky(p.s0), jnp.float32)
@@ -166,12 +166,12 @@ def main(argv=None):
     parser.add_argument("--dimensions", nargs="+", type=int, default=[1, 2])
     parser.add_argument("--sigmas", nargs="+", type=float, default=SIGMAS)
     parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--steps", type=int, default=10_000)
+    parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--batch", type=int, default=1024)
     parser.add_argument("--block", type=int, default=256)
-    parser.add_argument("--width", type=int, default=64)
+    parser.add_argument("--width", type=int, default=32)
     parser.add_argument("--samples", type=int, default=SAMPLES)
-    parser.add_argument("--sde-steps", type=int, default=200)
+    parser.add_argument("--sde-steps", type=int, default=40)
     options = parser.parse_args(argv)
     print("drift     d   sigma  seed   mean %   cov %  joint %   seconds   (aim: 2 %)")
     worst = 0.0

@@ -21,6 +21,7 @@ ALLOWED = {
     ("guidance", "nets"),
     ("samplers", "nets"),
     ("metrics", "likelihood"),
+    ("metrics", "codecs"),
     ("data", "codecs"),
     ("evaluate", "train"),
     ("settings", "config"),
