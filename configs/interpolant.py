@@ -3,9 +3,15 @@
     python launch.py --config=configs/interpolant.py --workdir=runs/interpolant
 
 Hardware: any; measured on 2 CPU cores, shared with other work.
-Time: TODO
-Result: TODO
-Measured: TODO
+Time: 50 s, at 970 steps per second.
+Result: one seed, EMA 0.999; W2 and energy distance between 1,000 samples and 1,000 fresh real
+points; two real draws have 0.43 and 0.007, and no smaller one tells two samplers apart:
+    ode, Dopri5 at tolerance 1e-5, NFE 79    W2 0.28    energy 0.006
+    restart, NFE 100                            0.27           0.004
+    predictor_corrector, NFE 98                 0.28           0.004
+    sde, Heun, NFE 100                          0.39           0.006
+    refresh (ancestral), NFE 100                0.44           0.011
+Measured: 2026-11, jax 0.10.2.
 """
 
 from ml_collections import ConfigDict

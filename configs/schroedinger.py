@@ -3,9 +3,11 @@
     python launch.py --config=configs/schroedinger.py --workdir=runs/schroedinger
 
 Hardware: any; measured on 2 CPU cores, shared with other work.
-Time: TODO
-Result: TODO
-Measured: TODO
+Time: 7 min while a dozen other processes ran, at 28 steps per second; a plan of 256 rows a step.
+Result: one seed, EMA 0.999; W2 and energy distance between 1,000 samples and 1,000 fresh real
+points: 0.42 and 0.009 by the process itself (NFE 200, of two nets), 0.40 and 0.009 by the ODE with
+the same marginals (NFE 100). Two real draws have 0.43 and 0.007.
+Measured: 2026-11, jax 0.10.2.
 """
 
 from ml_collections import ConfigDict

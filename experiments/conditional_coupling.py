@@ -16,7 +16,23 @@ most 0.7 with one. Cheng and Schwing 2025, "The Curse of Conditions" (arXiv 2503
 
 An MLP of 3 hidden layers of 64; Adam, rate 1e-3; EMA 0.999; batch 256 out of 32,768 pairs a seed,
 which are made before in plans of 1,024 rows. The models of a task all train at once under vmap.
+1,000 samples a condition; at an angle the fresh data have as many points on each moon.
 Writes `conditional_coupling.json` into --out.
+
+Measured 2026-11, jax 0.10.2, 5 seeds; 26 minutes on 2 cores shared by a dozen processes, 6 minutes
+of processor time:
+
+                            adaptive  ratio          one step  ratio  NFE
+    class  independent  0.052 ± 0.017   1.00     2.705 ± 0.186   1.00  122
+           plain        2.479 ± 0.153  47.25     2.299 ± 0.155   0.85   61
+           aware        0.053 ± 0.020   1.01     0.122 ± 0.020   0.04   89
+    angle  independent  0.619 ± 0.107   1.00     4.260 ± 0.126   1.00  157
+           plain        2.216 ± 0.055   3.58     2.413 ± 0.113   0.57   61
+           aware        0.336 ± 0.076   0.54     0.753 ± 0.053   0.18   99
+
+Two sets of fresh data differ by 0.023 (class), so its 1.01 says no more than "as good": seed by
+seed the ratio was 0.74 to 1.11. In one step plain transport beats the independent coupling, too,
+but more steps do not mend it: it has learned each condition from a part of the source.
 """
 
 import argparse

@@ -51,10 +51,10 @@ class Size(NamedTuple):
     draws: tuple = (1, 4, 16, 64)
     seeds: int = 3
     steps: int = 5000
-    table_steps: int = 12_000
+    table_steps: int = 6000
     table_width: int = 256
     table_rows: int = 3000
-    components: tuple = (8, 16, 32, 64, 128)
+    components: tuple = (8, 16, 32, 64)
 
 
 class Mixture(NamedTuple):
@@ -153,29 +153,39 @@ def exact(size):
 
 
 def gradients():
-    """|gradient / finite difference − 1| along one direction of the parameters, and of x."""
-    kinds = {"exact": likelihood.exact(), "signs, 2": likelihood.hutchinson(probes=2)}
-    results = {}
+    """|gradient / finite difference − 1| along one direction of the parameters, and of x.
+
+    The divergence of a net with SELU jumps where a unit's input changes sign, so that there its
+    derivative is not found by differentiating: the last row is to be wrong.
+    """
+    silu, selu = (mlp(width=32, depth=2, activation=a) for a in (jax.nn.silu, jax.nn.selu))
+    return {
+        "exact, SiLU": gradient_error(silu, likelihood.exact()),
+        "signs, SiLU": gradient_error(silu, likelihood.hutchinson(probes=2)),
+        "exact, SELU": gradient_error(selu, likelihood.exact()),
+    }
+
+
+def gradient_error(model, divergence, h=1e-4):
+    """Of a small network at its initialisation, in float64, with 20 steps of Dopri5."""
+    solve = functools.partial(ode, steps=20)
     with jax.enable_x64(True):
-        model = mlp(width=32, depth=2)
         x = jax.random.normal(jax.random.key(0), (64, 3))
         params = model.init(jax.random.key(1), Batch(x))
-        toward = jax.tree.map(lambda a: jnp.cos(jnp.arange(a.size)).reshape(a.shape), (params, x))
-        for name, divergence in kinds.items():
+        at = jax.tree.map(lambda a: jnp.asarray(a, jnp.float64), (params, x))
+        toward = jax.tree.map(lambda a: jnp.cos(jnp.arange(a.size)).reshape(a.shape), at)
 
-            @jax.jit
-            def loss(params, x, divergence=divergence):
-                net = train.bind(model, params)
-                key = jax.random.key(2)
-                return likelihood.log_likelihood(net, key, x, divergence=divergence)[0].mean()
+        @jax.jit
+        def loss(params, x):
+            net, key = train.bind(model, params), jax.random.key(2)
+            options = {"divergence": divergence, "solve": solve}
+            return likelihood.log_likelihood(net, key, x, **options)[0].mean()
 
-            def moved(h, loss=loss):
-                return loss(*jax.tree.map(lambda a, b: a + h * b, (params, x), toward))
-
-            grad = jax.jit(jax.grad(loss, argnums=(0, 1)))(params, x)
-            product = sum(jax.tree.leaves(jax.tree.map(jnp.vdot, grad, toward)))
-            results[name] = abs(float(product / ((moved(1e-4) - moved(-1e-4)) / 2e-4)) - 1)
-    return results
+        grad = jax.jit(jax.grad(loss, argnums=(0, 1)))(*at)
+        product = sum(jax.tree.leaves(jax.tree.map(jnp.vdot, grad, toward)))
+        above, below = (optax.tree.add_scale(at, step, toward) for step in (h, -h))
+        difference = (loss(*above) - loss(*below)) / (2 * h)
+        return abs(float(product / difference) - 1)
 
 
 def fitted(draw, like, *, width, depth, steps, seed, rate=2e-3, batch=512):
@@ -247,7 +257,7 @@ def gaussian_mixtures(data, size):
     by_components, best = {}, None
     for components in size.components:
         began = time.monotonic()
-        model = mixture.GaussianMixture(components, random_state=0, reg_covar=1e-6)
+        model = mixture.GaussianMixture(components, random_state=0, max_iter=50)
         with threadpoolctl.threadpool_limits(2, "blas"), warnings.catch_warnings():
             warnings.simplefilter("ignore", exceptions.ConvergenceWarning)
             model.fit(sets["train"])
@@ -300,10 +310,6 @@ def flow_cytometry(size):
 PARTS = {"exact": exact, "trained": trained, "levels": levels, "table": flow_cytometry}
 
 
-def verdict(good):
-    return "yes" if good else "NO"
-
-
 def report(results):
     """Print the tables of the parts that ran."""
     if "exact" in results:
@@ -314,7 +320,7 @@ def report(results):
                 others = " ".join(f"{r[k]:9.1e}" for k in ("sd", "mean_size", "largest"))
                 print(f"  {r['name']:36} {bias:>18} {others} {r['nfe']:5}")
         for name, off in results["exact"]["gradients"].items():
-            print(f"gradient, {name}: off by {off:.1e}; at most 1e-3: {verdict(off < 1e-3)}")
+            print(f"gradient, {name}: {off:.1e} from finite differences; should be below 1e-3")
     if "trained" in results:
         found = results["trained"]
         print(

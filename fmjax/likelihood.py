@@ -137,6 +137,8 @@ def log_likelihood(
 
     An example's error is about the tolerance times its own log-density. With adapted steps shared
     by a batch it depends on the neighbours; `per_sample=True` in `solve` avoids that.
+    Gradients need a net that is twice differentiable (SiLU, tanh): where SELU or ReLU bend, the
+    divergence jumps, and the derivative of the log-density is not what differentiation finds.
     Not for a guided net (guidance is no density's velocity), nor for samples of an SDE: it is the
     density of the ODE's samples. ValueError: a net of two times, a net whose output is not x's
     shape; an adaptive solve that does not arrive: see `samplers.ode`.

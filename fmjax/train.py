@@ -139,10 +139,10 @@ def _accumulated(gradient: Callable[..., Any], key: PRNGKey, batch: Batch, parts
     )[0]
 
 
-def repeat(step: Step, length: int) -> Step:
+def repeat(step: Callable[..., Any], length: int) -> Callable[..., Any]:
     """`length` steps a call: batches stacked `[length, b, …]` (or None), metrics `[length]`."""
 
-    def many(state: TrainState, frozen: Any, key: PRNGKey, batches: Any) -> Any:
+    def many(state: Any, frozen: Any, key: PRNGKey, batches: Any) -> Any:
         return jax.lax.scan(
             lambda s, batch: step(s, frozen, key, batch), state, batches, length=length
         )

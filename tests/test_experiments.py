@@ -54,3 +54,51 @@ def test_the_report_takes_ratios_round_by_round(throughput, capsys):
     assert "4.00" in capsys.readouterr().out  # the median of 8, 4, 3
     throughput.report_startup({"cold": [9.0, 11.0, 10.0], "warm": [5.0]})
     assert "10.0   expected: at most 12" in capsys.readouterr().out
+
+
+@pytest.fixture
+def table(monkeypatch):
+    monkeypatch.syspath_prepend(str(EXPERIMENTS))
+    import ot_cfm_2d
+
+    monkeypatch.setattr(ot_cfm_2d, "ROWS", 200)
+    monkeypatch.setattr(ot_cfm_2d, "TEST", 64)
+    return ot_cfm_2d
+
+
+def test_the_2d_table_trains_every_cell_and_keeps_what_is_finished(table, tmp_path, capsys):
+    out = tmp_path / "cells.jsonl"
+    words = ["--seeds=2", "--steps=4", "--batch=32", "--block=16", f"--out={out}"]
+    tasks = ["--tasks", "moons -> 8gaussians"]
+    table.main([*words, *tasks])
+    records = [json.loads(line) for line in out.read_text().splitlines()]
+    cells = {(r["task"], r["method"], r["seed"]) for r in records}
+    assert len(records) == len(cells) == 3 * 2  # no FM from moons
+    assert ("moons -> 8gaussians", "FM", 0) not in cells
+    printed = capsys.readouterr().out
+    for published in ("2.738", "0.087", "1.923±0.391"):
+        assert published in printed
+    table.main([*words, *tasks])
+    assert len(out.read_text().splitlines()) == len(records)
+    assert "step 4" not in capsys.readouterr().out
+
+
+def test_path_energy_and_distances_of_the_2d_table_are_those_of_a_known_flow(table):
+    # a net of zeros: nothing moves, so W2² is that of the ends, and NPE is 1
+    import jax
+    import jax.numpy as jnp
+
+    from fmjax.models.mlp import mlp
+    from fmjax.types import Batch
+
+    params = mlp(width=64, depth=3).init(jax.random.key(0), Batch(jnp.zeros((1, 2))))
+    still = jax.tree.map(lambda p: jnp.zeros((2, *p.shape)), params)
+    for record in table.judge("N -> moons", still, [0, 1]):
+        assert record["path_energy"] == 0
+        assert record["npe"] == 1
+        assert record["w2_squared"] == pytest.approx(record["w2_squared_q0_q1"])
+    drift = {**still, "layer_3": {**still["layer_3"], "bias": jnp.asarray([[3.0, 4.0]] * 2)}}
+    rows = jnp.zeros((2, 5, 2))
+    x1, energy = table.flow(drift, rows, table.EULER)
+    assert energy.tolist() == pytest.approx([25.0, 25.0], rel=1e-4)
+    assert x1[0, 0].tolist() == pytest.approx([3.0, 4.0], rel=1e-4)

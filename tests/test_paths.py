@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fmjax import paths
+from fmjax import paths, sources
 
 PATHS = {
     "linear": paths.linear(),
@@ -12,6 +12,7 @@ PATHS = {
     "cosine": paths.cosine(),
     "polynomial": paths.polynomial(power=3.0),
     "vp": paths.vp(),
+    "linear_vp": paths.linear_vp(),
 }
 ROWS = [paths.x1, paths.x0, paths.velocity, paths.score]
 T = jnp.array([0.1, 0.3, 0.5, 0.8, 0.95])
@@ -34,7 +35,7 @@ def test_velocity_is_the_time_derivative_of_the_point(path):
     def point(t):
         return paths.interpolate(path, t, X0, X1)[0]
 
-    h = 1e-2
+    h = 5e-3
     difference = (point(T + h) - point(T - h)) / (2 * h)
     np.testing.assert_allclose(paths.interpolate(path, T, X0, X1)[1], difference, atol=2e-2)
 
@@ -55,8 +56,8 @@ def test_vp_ends_at_data_with_an_infinite_velocity():
     np.testing.assert_allclose(paths.vp().alpha(jnp.float32(0)), 0.00657, rtol=1e-2)
 
 
-def test_vp_and_cosine_keep_the_variance():
-    for path in (paths.vp(), paths.cosine()):
+def test_variance_preserving_paths_keep_the_variance():
+    for path in (paths.vp(), paths.cosine(), paths.linear_vp()):
         np.testing.assert_allclose(path.alpha(T) ** 2 + path.sigma(T) ** 2, 1, atol=1e-6)
 
 
@@ -136,3 +137,30 @@ def test_bridge_is_the_path_and_ignores_its_key():
 def test_polynomial_of_a_power_below_one_is_refused():
     with pytest.raises(ValueError, match=r"power 0\.5"):
         paths.polynomial(power=0.5)
+
+
+def test_ve_adds_noise_from_sigma_min_to_sigma_max():
+    path, like = paths.ve(sigma_min=0.1, sigma_max=10.0), jnp.zeros((100_000, 1))
+    x0 = sources.normal(jax.random.key(0), like, std=10.0)
+    for t, std in ((0.0, 10.0), (0.5, 1.0), (1.0, 0.1)):
+        xt, _ = paths.interpolate(path, t, x0, like + 3)
+        np.testing.assert_allclose(xt.mean(), 3, atol=0.05 * std)
+        np.testing.assert_allclose(xt.std(), std, rtol=0.01)
+
+
+@pytest.mark.parametrize("t", [0.1, 0.9])
+def test_the_score_for_a_source_of_another_deviation(t):
+    std, path = 10.0, paths.ve(sigma_min=0.1, sigma_max=10.0)
+    data = closed_forms.mixture([0.3, 0.7], [[-2.0], [1.0]], 0.5)
+    source, x = closed_forms.gaussian([0.0], std), jnp.linspace(-2, 2, 9)[:, None]
+    v = closed_forms.velocity(path.alpha, path.sigma, t, x, data, source)
+    want = closed_forms.score(
+        closed_forms.marginal(path.alpha, path.sigma, jnp.float32(t), data, source), x
+    )
+    row = paths.score_of(std=std)
+    got = paths.convert(path, t, x, v, of=paths.velocity, to=row)
+    np.testing.assert_allclose(got, want, rtol=1e-3, atol=1e-4)
+    # the same points, written with a source of deviation 1
+    unit = paths.scaled(path, std=std)
+    got = paths.convert(unit, t, x, v, of=paths.velocity, to=paths.score)
+    np.testing.assert_allclose(got, want, rtol=1e-3, atol=1e-4)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fmjax import codecs, sources
+from fmjax import codecs, config, sources
 from fmjax.couplings import _common as couplings_common
 from fmjax.couplings.exact import exact
 from fmjax.couplings.independent import independent
@@ -22,6 +22,12 @@ ROWS = np.random.default_rng(0).normal(size=(40, 2)).astype(np.float32)
 LABELS = np.arange(len(ROWS), dtype=np.int32)
 points = functools.partial(in_memory, dict.fromkeys(("train", "test"), Batch(ROWS, LABELS)))
 unlabelled = functools.partial(in_memory, dict.fromkeys(("train", "test"), Batch(ROWS)))
+
+
+def two_classes(key, n):
+    key_class, key_x = jax.random.split(key)
+    label = jax.random.randint(key_class, (n,), 0, 2)
+    return Batch(6.0 * label[:, None] - 3 + jax.random.normal(key_x, (n, 2)), label)
 
 
 def backwards(key, x0, x1, cond=None):
@@ -138,3 +144,24 @@ def test_wrong_arguments_say_what_to_do():
         coupled(unlabelled, block=0, batch_size=8)
     with pytest.raises(TypeError, match=r"name it with dict\(bind="):
         coupled(unlabelled(batch_size=8), block=8, batch_size=8)
+
+
+def test_a_config_names_a_coupling_within_classes():
+    node = {
+        "name": "fmjax.data.coupled:coupled",
+        "data": {"bind": "fmjax.data.toy:toy", "target": {"bind": f"{__file__}:two_classes"}},
+        "coupling": {
+            "bind": "fmjax.couplings.conditional:classes",
+            "coupling": {"bind": "fmjax.couplings.exact:exact"},
+        },
+        "block": 32,
+    }
+    data = config.build(node, "config.data", batch_size=32, seed=0, source=sources.normal)
+    batch = data.batch("train", 0)
+    for label in (0, 1):
+        x0, x1 = (side[batch.cond == label] for side in (batch.x0, batch.x1))
+        best = exact(jax.random.key(0), x0, x1)
+        np.testing.assert_array_equal(best.x0, np.arange(len(x1)))  # nothing is left to gain
+    assert cost(batch) > cost(
+        batch._replace(x0=batch.x0[exact(jax.random.key(0), batch.x0, batch.x1).x0])
+    )
