@@ -57,9 +57,8 @@ def predictor_corrector(
     def advance(x: Array, step: Any) -> tuple[Array, None]:
         start, end, sigma, key = step
         x = _common.step(solver, field, start, end, x, cond)
-        for k in jax.random.split(key, corrections):
-            x = correct(x, k, end, sigma)
-        return x, None
+        keys = jax.random.split(key, corrections)
+        return jax.lax.scan(lambda x, k: (correct(x, k, end, sigma), None), x, keys)[0], None
 
     x = _common.widened(x0)
     keys = jax.random.split(key, steps)
