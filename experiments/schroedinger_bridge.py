@@ -1,7 +1,8 @@
 """Claim: the Schrödinger bridge between Gaussians is met to 2 % in mean and covariance.
 
-    python experiments/schroedinger_bridge.py                  TODO minutes on 2 cores
-    python experiments/schroedinger_bridge.py --drift exact    without training: 1 minute
+    python experiments/schroedinger_bridge.py --drift exact plan    2 to 5 minutes a case of "plan"
+    python experiments/schroedinger_bridge.py --drift exact         without training: 2 minutes
+    python experiments/schroedinger_bridge.py --drift sinkhorn --dimensions 2    the bias of plans
 
 N(m0, S0) is carried to N(m1, S1) by the most likely evolution under σ dW (t in [0, 1]), whose
 marginals and joint law of both ends are known in closed form (Mallasto et al. 2022, 2006.03416;
@@ -13,7 +14,14 @@ mean: largest |error| of a mean, in standard deviations of that coordinate, over
 cov:  largest |error| of Cov x_t, in units of the two deviations, over the same times
 joint: the same of Cov(x_0, x_1), which says who goes where
 pairs: the same of Cov(x_0, x_1) among 102,400 pairs as training sees them: a plan's own bias
-exact drift: the same simulation with the drift in closed form, the error of the simulation alone
+exact: the same simulation with the drift in closed form: the errors of simulation and sampling
+
+Measured 2026-11, jax 0.10.2, on 2 cores shared with a dozen other processes, seed 0; mean, cov and
+joint in percent:
+exact  1-D σ 0.5, 1, 2: 0.40 0.36 0.17,  0.41 0.28 0.27,  0.38 0.75 0.35
+       2-D σ 0.5, 1, 2: 0.71 0.51 0.46,  0.75 0.55 0.54,  0.74 0.62 0.34
+plan   1-D σ 2: 0.38 1.71 0.22;  2-D σ 0.5, 1, 2: 0.95 0.51 0.24,  1.10 1.39 0.32,  0.77 1.24 0.44
+With t uniform in place of `arcsine`, "plan" in 1-D at σ = 2 had 4.7 % in covariance.
 """
 
 import argparse
@@ -132,6 +140,11 @@ def pairing(p, how, key, *, block=256, batches=25, batch=4096):
     return np.max(np.abs(np.mean(found, axis=0) - coupling(p)) / scale)
 
 
+def arcsine(key, n):
+    """t = sin²(πu/2): more of both ends, where the errors of score and velocity weigh little."""
+    return jnp.sin(jnp.pi / 2 * jax.random.uniform(key, (n,))) ** 2
+
+
 def trained(p, how, *, steps, batch, width, key, block=256, chunk=500, say=lambda line: None):
     """Velocity and score nets by [SF]²M: their EMA after `steps` steps, the rate falling to 0."""
     net = resmlp(width=width, depth=1, features=16)
@@ -139,6 +152,7 @@ def trained(p, how, *, steps, batch, width, key, block=256, chunk=500, say=lambd
     objective = functools.partial(
         score_and_flow_matching,
         bridge=bridges.brownian(sigma=p.sigma),
+        sample_t=arcsine,
         coupling=None if how == "plan" else plans(p, block),
         weight=lambda t: 4 * t * (1 - t) + 0.02,
     )

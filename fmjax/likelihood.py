@@ -135,8 +135,10 @@ def log_likelihood(
                 as the tolerance.
     t0, t1:     the times of noise and data. A path singular at 1 (`paths.vp`) ends before it.
 
-    An example's error is about the tolerance times its own log-density. With adapted steps shared
-    by a batch it depends on the neighbours; `per_sample=True` in `solve` avoids that.
+    The tolerance is kept by the root mean square over a batch, so single examples are worse: at
+    1e-5 a mixture's 1,000 rows are off by 6e-5 nats on average and 8e-4 at most in 2 dimensions,
+    by 3e-4 and 4e-2 in 10, ten times less at 1e-6. `per_sample=True` in `solve` gives each row its
+    own steps: ten times less for the worst row in 10, without a dependence on the neighbours.
     Gradients need a net that is twice differentiable (SiLU, tanh): where SELU or ReLU bend, the
     divergence jumps, and the derivative of the log-density is not what differentiation finds.
     Not for a guided net (guidance is no density's velocity), nor for samples of an SDE: it is the
