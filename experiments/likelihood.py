@@ -13,6 +13,20 @@ table:    flow cytometry, ten numbers a cell: held-out NLL in nats of a flow, me
           deviation over seeds, and of scikit-learn's GaussianMixture with as many components as
           validation rows like best. Both on the same test rows; published: none
 Writes `results.json` into --out.
+
+Measured 2026-11, jax 0.10.2, 2 CPU cores shared with other work: 3.6 minutes of processor time for
+the first three parts, 6 for the last; 41 minutes of wall time together.
+
+exact: mean absolute error over 1,000 rows with the exact divergence, two and ten dimensions:
+    5.8e-5 and 2.6e-4 nats at tolerance 1e-5 in float32, 4e-8 and 1.5e-6 at 1e-7 in float64. The
+    largest of one row is 5.6e-4 and 3.4e-2 at 1e-5, where steps are shared by the batch; 4.2e-3
+    in ten dimensions with steps of its own. Hutchinson's biases are within two standard errors;
+    the spread of one row in ten dimensions is 1.6, 0.73, 0.41 nats with 1, 4, 16 signs, 3.6, 1.8,
+    0.94 with normal probes, 1.5, 0.65 and 0 with Hutch++. Gradients agree to 3e-7.
+trained: 0.046, 0.043 and 0.050 nats above the entropy of 1.704 (three seeds).
+levels: 2.642, 2.598, 2.587, 2.583 bits per dimension with K = 1, 4, 16, 64; the truth is 2.581.
+table: the flow 3.102 ± 0.003 nats, the mixture of 64 components 2.962 (± 0.047 over rows): after
+    6,000 steps the flow is the worse of the two. Validation liked the most components offered.
 """
 
 import argparse
