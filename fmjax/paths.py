@@ -84,7 +84,7 @@ def ve(*, sigma_min: float = 0.01, sigma_max: float = 50.0) -> Path:
     The variance-exploding path (Song et al. 2020, 2011.13456): noise of the deviation σ_max at
     t = 0 and σ_min at t = 1, in a geometric progression. α(0) = 1, not 0: the source is x_0's
     law only as far as σ_max dwarfs the data. Conversions to the score need the source's
-    deviation: `score_of(std=sigma_max)`.
+    deviation, `score_of(std=sigma_max)`, and so do the stochastic samplers, `std=sigma_max`.
     """
     return Path(jnp.ones_like, lambda t: (sigma_min / sigma_max) ** t)
 

@@ -74,8 +74,8 @@ def reflow(
     give it `reference="real"`.
 
     draw:      seed of the pairs (`seed` is that of their order); another gives others.
-    ema, step: which weights; by default the first EMA at the newest step. Of several seeds that
-               ran together, the first.
+    ema, step: which weights; by default the first EMA at the newest step, so name the step of a
+               run that may go on. Of several seeds that ran together, the first.
     changes:   of the run's config, such as "sampler.steps=50", or "parallel.devices=1" where it
                had more devices. A codec that rounds or clips spoils the pairs, which is warned
                of: "codec.levels=None", "codec.clip=False".
@@ -110,7 +110,9 @@ def reflow(
             _write(files[i], batch)
         if jax.process_count() > 1:
             multihost_utils.sync_global_devices("pairs")
-    return _served(_read(files, parts.datas[0], n), parts.datas[0], batch_size, seed, process)
+    batch = _read(files, parts.datas[0], n)
+    _check_codec(parts, codec, batch.x1[:64], workdir)
+    return _served(batch, parts.datas[0], batch_size, seed, process)
 
 
 def _check_source(parts: Parts, source: Callable[..., Any] | None, workdir: Path) -> None:
@@ -122,6 +124,15 @@ def _check_source(parts: Parts, source: Callable[..., Any] | None, workdir: Path
         raise ConfigError(
             f"config.source is not that of {workdir}, from whose noise the pairs start: "
             f"{parts.config['source']}"
+        )
+
+
+def _check_codec(parts: Parts, codec: codecs.Codec | None, x1: Any, workdir: Path) -> None:
+    """ConfigError unless both codecs encode these rows alike."""
+    if codec is not None and not np.allclose(codec.encode(x1), parts.codec.encode(x1), atol=1e-4):
+        raise ConfigError(
+            f"config.codec does not encode as that of {workdir}, in whose space the pairs are: "
+            f"{parts.config['codec']}"
         )
 
 

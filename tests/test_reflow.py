@@ -148,6 +148,12 @@ def test_another_source_is_refused(trained):
         draw(trained, source=lambda key, like: 2 * sources.normal(key, like))
 
 
+def test_another_codec_is_refused_also_when_the_pairs_are_there(trained):
+    draw(trained)
+    with pytest.raises(ConfigError, match=r"config\.codec does not encode as that of"):
+        draw(trained, codec=codecs.affine(low=0.0, high=5.0))
+
+
 def test_no_pairs_and_no_checkpoint_are_errors(trained, tmp_path):
     with pytest.raises(ConfigError, match="n=0"):
         draw(trained, n=0)

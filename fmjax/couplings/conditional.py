@@ -47,6 +47,8 @@ def classes(
     found = Rows(np.arange(len(x1)), np.arange(len(x1)))
     members = [np.flatnonzero(first == c) for c in np.unique(first)]
     for one, rows in zip(jax.random.split(key, len(members)), members, strict=True):
+        if len(rows) == 1:
+            continue
         pairs = coupling(one, x0[rows], x1[rows], None)
         found.x0[rows], found.x1[rows] = rows[pairs.x0], rows[pairs.x1]
     return found

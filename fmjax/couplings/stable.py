@@ -25,7 +25,8 @@ def stable(
     pair, then the nearest of the rest, … `key` is not used. Most pairs are short and the last
     ones long: it moves 1.5 times as much as `exact` from 8 Gaussians to moons (256 rows).
     Takes passes over the b² distances, 55 there (9 ms on one core) and 19 in 64 dimensions
-    (4 ms), up to b at worst. On the host `exact` is better and as fast.
+    (4 ms), up to b at worst. In the step only: on the host `exact` is better, and this
+    compiles anew at each call.
     Warns if there is a condition: see `conditional`. Pooladian et al. 2023 (2304.14772).
     """
     _common.warn_if_conditional("stable", cond)

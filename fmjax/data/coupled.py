@@ -1,5 +1,6 @@
 """Data whose noise is chosen on the host, ahead of the step: exact plans off the critical path."""
 
+import functools
 import inspect
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -34,7 +35,8 @@ def coupled(
     data:     a data set to be made here, in a config dict(bind="fmjax.data.toy:toy", …)
     coupling: `(key, x0, x1, cond) -> Rows` on host arrays, x0 and x1 in model space
     block:    rows of one plan: a part of the batch, or many batches. It costs up to block³.
-    workers:  threads that compute plans; `ahead`: the blocks they may be ahead of the training
+    workers:  threads that compute plans; `ahead`: the blocks they may be ahead of the training.
+              A process that ends waits for those that were begun or queued.
 
     Block i and its noise depend on (seed, i) alone: neither on the devices and processes, nor on
     where a run was resumed. A process computes the blocks that its rows lie in, so keep `block`
@@ -44,7 +46,7 @@ def coupled(
     """
     if block < 1 or workers < 1 or ahead < 1:
         raise ValueError(f"block={block}, workers={workers}, ahead={ahead}: each at least 1")
-    inner = _inner(data, block)
+    inner = _inner(data, block, seed)
     start, stop = _common.local_share(batch_size, process)
     encoded = jax.eval_shape(codec.encode, _rows(inner.spec.x1, block))
     spec = inner.spec._replace(x0=jax.ShapeDtypeStruct(encoded.shape[1:], encoded.dtype))
@@ -72,15 +74,22 @@ def coupled(
         kept = jax.tree.map(lambda a: a[rows.x1], batch._replace(x0=None))
         return kept._replace(x0=batch.x0[rows.x0])
 
-    blocks = {split: _Ahead(split, compute, workers, ahead) for split in inner.splits}
+    def needed(step: int) -> range:
+        """The blocks that this process's rows of a step lie in."""
+        first, last = step * batch_size + start, step * batch_size + stop
+        return range(first // block, (last - 1) // block + 1)
+
+    blocks = {
+        split: _Ahead(functools.partial(compute, split), needed, workers, ahead)
+        for split in inner.splits
+    }
 
     def batch(split: str, step: int) -> Batch:
         _common.check_split(split, inner.splits)
         first, last = step * batch_size + start, step * batch_size + stop
         parts = []
-        for index in range(first // block, (last - 1) // block + 1):
+        for index, whole in blocks[split](step).items():
             low, high = max(first - index * block, 0), min(last - index * block, block)
-            whole = blocks[split](index)
             parts.append(jax.tree.map(lambda a, part=slice(low, high): a[part], whole))
         return jax.tree.map(lambda *a: np.concatenate(a), *parts)
 
@@ -88,30 +97,47 @@ def coupled(
 
 
 class _Ahead:
-    """Blocks in the order of their indices, computed ahead of being asked for."""
+    """The blocks of one step after the other, computed ahead of being asked for."""
 
-    def __init__(self, split: str, compute: Callable[..., Batch], workers: int, ahead: int) -> None:
-        self._split, self._compute, self._workers, self._ahead = split, compute, workers, ahead
+    def __init__(
+        self,
+        compute: Callable[[int], Batch],
+        needed: Callable[[int], range],
+        workers: int,
+        ahead: int,
+    ) -> None:
+        self._compute, self._needed, self._workers, self._ahead = compute, needed, workers, ahead
         self._pool: ThreadPoolExecutor | None = None  # most splits are never asked
         self._futures: dict[int, Future[Batch]] = {}
+        self._now: range | None = None
 
-    def __call__(self, index: int) -> Batch:
+    def __call__(self, step: int) -> dict[int, Batch]:
+        now = self._needed(step)
+        if now != self._now:  # else the same large block serves one more step
+            self._now = now
+            self._look_ahead(step, len(now) + self._ahead)
+        return {index: self._futures[index].result() for index in now}
+
+    def _look_ahead(self, step: int, count: int) -> None:
         self._pool = self._pool or ThreadPoolExecutor(self._workers, "coupling")
-        for old in [i for i in self._futures if not index <= i <= index + self._ahead]:
+        wanted: dict[int, None] = {}
+        while len(wanted) < count:
+            wanted |= dict.fromkeys(self._needed(step))
+            step += 1
+        for old in self._futures.keys() - wanted.keys():
             self._futures.pop(old).cancel()
-        for i in range(index, index + self._ahead + 1):
-            if i not in self._futures:
-                self._futures[i] = self._pool.submit(self._compute, self._split, i)
-        return self._futures[index].result()
+        for index in wanted:
+            if index not in self._futures:
+                self._futures[index] = self._pool.submit(self._compute, index)
 
 
-def _inner(data: Any, block: int) -> Data:
+def _inner(data: Any, block: int, seed: int) -> Data:
     """The data set in batches of one block, whole in every process."""
     if not callable(data):
         raise TypeError(
             "coupled makes its data set itself: name it with dict(bind=…), not dict(name=…)"
         )
-    options = {"batch_size": block, "process": (0, 1)}
+    options = {"batch_size": block, "process": (0, 1), "seed": seed}
     takes = inspect.signature(data).parameters
     return data(**{name: value for name, value in options.items() if name in takes})
 
@@ -122,4 +148,10 @@ def _rows(spec: Any, n: int) -> Any:
 
 def _host() -> Any:
     """The host's own device, so that plans do not queue behind the step."""
-    return jax.local_devices(backend="cpu")[0]
+    try:
+        return jax.local_devices(backend="cpu")[0]
+    except RuntimeError as error:
+        raise RuntimeError(
+            "coupled draws its noise on the CPU, which JAX_PLATFORMS leaves out; "
+            "append it, as in JAX_PLATFORMS=cuda,cpu"
+        ) from error

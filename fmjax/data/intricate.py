@@ -1,8 +1,8 @@
 """Where flow matching struggles, as pure functions of a key: fine, thin, heavy-tailed, mislabelled.
 
-Each has one number that makes it harder, and about unit variance whatever that number is, so that
-only the intricacy changes. `on_board` and `on_sierpinski` say which points lie where the density
-is not 0, which distances between samples hardly see.
+Each has one number that makes it harder; boards, gaskets and filaments have about unit variance
+whatever that number is, so that only the intricacy changes. `on_board` and `on_sierpinski` say
+which points lie where the density is not 0, which distances between samples hardly see.
 """
 
 from collections.abc import Callable, Sequence

@@ -41,6 +41,11 @@ def score_and_flow_matching(
     x0, batch = _common.pair(key_x0, batch, source, coupling, key_pair)
     t = sample_t(key_t, batch.x1.shape[0])
     xt, ut, latent = bridge(key_bridge, t, x0, batch.x1)
+    if not hasattr(nets.online, "velocity") or not hasattr(nets.online, "score"):
+        raise ValueError(
+            "the model is one net, and this objective trains two: set config.model = dict(name="
+            '"fmjax.models.velocity_score:VelocityScore", velocity=…, score=…)'
+        )
     if latent is None:
         raise ValueError(
             "the bridge has no noise of its own, hence no score to learn: set config.bridge, e.g. "

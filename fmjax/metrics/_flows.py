@@ -16,6 +16,8 @@ from fmjax.metrics import _common
 
 def argument(net: Any) -> Any:
     """The net as an argument of a compiled function, which then serves all parameters of a run."""
+    if isinstance(net, tuple):  # several nets
+        return type(net)(*map(argument, net))
     if isinstance(net, functools.partial):
         return jax.tree_util.Partial(net.func, *net.args, **net.keywords)
     return jax.tree_util.Partial(net)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fmjax import codecs, types
-from fmjax.metrics import _common
+from fmjax.metrics import _common, _flows
 from fmjax.metrics.energy import energy_distance
 from fmjax.metrics.wasserstein import w2
 
@@ -36,7 +36,6 @@ def sampled_by(
     del sample
     n = _common.count(data, split, n)
     rows = data.take(split, n)
-    net = net if guidance is None else guidance(net)
     key_x0, key_sampler = jax.random.split(key)
     like = jax.eval_shape(codec.encode, jax.ShapeDtypeStruct(rows.x1.shape, rows.x1.dtype))
     x0 = source(key_x0, jnp.empty(like.shape, like.dtype))
@@ -44,11 +43,12 @@ def sampled_by(
     for name, sampler in samplers.items():
 
         @jax.jit
-        def draw(x0: Any, cond: Any, sampler: Any = sampler) -> Any:
+        def draw(net: Any, x0: Any, cond: Any, sampler: Any = sampler) -> Any:
+            net = net if guidance is None else guidance(net)
             z, info = sampler(net, key_sampler, x0, cond)
             return codec.decode(z), info.nfe
 
-        x1, nfe = draw(x0, rows.cond)
+        x1, nfe = draw(_flows.argument(net), x0, rows.cond)
         found[f"{name}_w2"] = w2(x1, rows.x1)
         found[f"{name}_energy_distance"] = energy_distance(x1, rows.x1)
         found[f"{name}_nfe"] = float(np.mean(nfe))

@@ -165,3 +165,20 @@ def test_a_config_names_a_coupling_within_classes():
     assert cost(batch) > cost(
         batch._replace(x0=batch.x0[exact(jax.random.key(0), batch.x0, batch.x1).x0])
     )
+
+
+def test_a_process_computes_the_blocks_of_its_own_rows_only():
+    seen = []
+
+    def spy(key, x0, x1, cond=None):
+        seen.append(x1.tobytes())
+        return independent(key, x0, x1)
+
+    make = functools.partial(coupled, unlabelled, coupling=spy, block=4, batch_size=16, ahead=4)
+    order = joined(steps(make(), 2)).x1
+    seen.clear()
+    data = make(process=(1, 2), workers=1)
+    steps(data, 2)
+    own = {order[i : i + 4].tobytes() for i in (8, 12, 24, 28)}
+    assert own <= set(seen)
+    assert not {order[i : i + 4].tobytes() for i in (0, 4, 16, 20)} & set(seen)

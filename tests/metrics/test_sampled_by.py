@@ -46,5 +46,5 @@ def test_conditions_of_the_split_are_given():
         return jnp.zeros_like(x0) + cond[:, None], Info(jnp.asarray(1))
 
     options = {**OPTIONS, "samplers": {"s": sampler}, "n": 30}
-    found = sampled_by(None, jax.random.key(0), data, never, **options)
+    found = sampled_by(lambda t, x, cond: x, jax.random.key(0), data, never, **options)
     np.testing.assert_allclose(found["s_w2"], np.sqrt((0 + 1 + 4) / 3), rtol=1e-5)
