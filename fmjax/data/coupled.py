@@ -41,7 +41,7 @@ def coupled(
     Block i and its noise depend on (seed, i) alone: neither on the devices and processes, nor on
     where a run was resumed. A process computes the blocks that its rows lie in, so keep `block`
     at most at its share of the batch, or every process computes all. x0 is drawn from the run's
-    `source`, unless the data bring one. The couplings of `take` are not computed.
+    `source`, unless the data bring one. Those of `take` are not coupled.
     BLAS gets one thread from here on: more of them fight with the step.
     """
     if block < 1 or workers < 1 or ahead < 1:
@@ -93,7 +93,16 @@ def coupled(
             parts.append(jax.tree.map(lambda a, part=slice(low, high): a[part], whole))
         return jax.tree.map(lambda *a: np.concatenate(a), *parts)
 
-    return inner._replace(spec=spec, batch=batch, sample=None)
+    def take(split: str, n: int | None) -> Batch:
+        rows = inner.take(split, n)
+        if rows.x0 is not None:
+            return rows
+        key = jax.random.fold_in(roots[split], 2**32 - 1)  # no block's
+        with jax.default_device(_host()):
+            x0 = source(key, codec.encode(jnp.asarray(rows.x1)))
+        return rows._replace(x0=np.asarray(x0))
+
+    return inner._replace(spec=spec, take=take, batch=batch, sample=None)
 
 
 class _Ahead:
