@@ -242,7 +242,9 @@ def coupling(args, workdir):
                 "steps_per_call=1",
                 "log_every=20",
             )
-            runs[name], _ = ours(Path(workdir) / f"{wanted}{name}", changes, "ot_cfm")
+            folder = Path(workdir) / f"{wanted}{name}"
+            folder.mkdir()
+            runs[name], _ = ours(folder, changes, "ot_cfm")
         found = {name: [] for name in runs}
         for _ in range(args.rounds):
             for name, run in runs.items():
