@@ -2,10 +2,10 @@
 
     python launch.py --config=configs/ot_cfm.py --workdir=runs/ot_cfm
 
-Hardware: any; measured on 2 CPU cores, shared with other work.
-Time: not yet run to its end alone; 180 steps per second beside other work, so some 2 minutes.
-Result: not yet run at this length. After 3,000 steps, one Euler step (NFE 1): W2 between 1,000
-samples and 1,000 fresh real points 0.54, between two real draws 0.43.
+Hardware: any; measured on 2 CPU cores.
+Time: 2 minutes, at 173 steps per second, plans included.
+Result: one seed, EMA 0.999, one Euler step (NFE 1): W2 between 1,000 samples and 1,000 fresh real
+points 0.41, between two real draws 0.43; energy distance 1.34 +- 0.20 times that of real draws.
 Measured: 2026-11, jax 0.10.2.
 """
 
