@@ -39,6 +39,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
 
 BATCH, LOG_EVERY, EMA = 256, 100, 0.999
+WIDTHS = ((60, 1500), (200, 3000))  # milliseconds a step, width of the network
 CHANGES = (f"batch_size={BATCH}", f"log_every={LOG_EVERY}", f"ema=({EMA},)")
 
 
@@ -233,7 +234,7 @@ def solve(args, workdir):
 def coupling(args, workdir):
     """Steps per second with exact plans and without, at two lengths of step."""
     rates, notes = {}, []
-    for wanted, width in args.widths:
+    for wanted, width in WIDTHS:
         runs = {}
         for name in ("independent", "exact"):
             changes = (
@@ -360,9 +361,7 @@ def parse(argv):
     add("--peer-steps", type=int, default=500, help="of the peer a round (default 500)")
     add("--starts", type=int, default=3, help="pairs of a cold and a warm start (default 3)")
     add("--no-peer", action="store_true", help="ours alone")
-    args = parser.parse_args(argv)
-    args.widths = ((60, 1500), (200, 3000))  # milliseconds a step, width
-    return args
+    return parser.parse_args(argv)
 
 
 def main(argv=None):

@@ -47,7 +47,7 @@ def assemble(config: dict[str, Any], teacher: tuple[Any, Params] | None = None) 
 
     codec, path, source = build("codec"), build("path"), build("source")
     parallel = build("parallel")
-    datas = build_data(config)
+    datas = build_data(config, codec=codec, source=source)
     null, names = datas[0].null, datas[0].names
     bare = build("model", num_classes=len(names) or None)
     row = build("predict")
@@ -91,9 +91,10 @@ def assemble(config: dict[str, Any], teacher: tuple[Any, Params] | None = None) 
 
 def build_data(config: Mapping[str, Any], **options: Any) -> list[Data]:
     """The data set, once a seed. `prepare=True` also makes those that a run does not."""
+    for field in ("codec", "source"):
+        if field not in options:
+            options[field] = configs.build(config[field], f"config.{field}")
     offered = {
-        "codec": configs.build(config["codec"], "config.codec"),
-        "source": configs.build(config["source"], "config.source"),
         "batch_size": config["batch_size"],
         "data_dir": os.path.expanduser(config["data_dir"]),
         "process": (jax.process_index(), jax.process_count()),

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from fmjax.types import PRNGKey
+from fmjax.types import Batch, PRNGKey, Rows
 
 
 def normal(
@@ -59,3 +59,25 @@ def log_density(source: Callable[..., Any]) -> Callable[[Array], Array]:
             "attribute log_density(x0, **its_options)"
         )
     return functools.partial(law, **getattr(source, "keywords", {}))
+
+
+def pair(
+    key_x0: PRNGKey,
+    key_pair: PRNGKey,
+    batch: Batch,
+    *,
+    source: Callable[..., Any],
+    coupling: Callable[..., Rows] | None,
+) -> Batch:
+    """The batch with noise, its own or else the source's, that `coupling` has paired with x1."""
+    if batch.x0 is None:
+        batch = batch._replace(x0=source(key_x0, batch.x1))
+    if coupling is None:
+        return batch
+    return permuted(batch, coupling(key_pair, batch.x0, batch.x1, batch.cond))
+
+
+def permuted(batch: Batch, rows: Rows) -> Batch:
+    """Row i gets the noise of row `rows.x0[i]`, and everything else of row `rows.x1[i]`."""
+    others = jax.tree.map(lambda a: a[rows.x1], batch._replace(x0=None))
+    return others._replace(x0=batch.x0[rows.x0])

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from jaxtyping import Array, Float
 
 from fmjax.couplings import _common
 from fmjax.types import PRNGKey, Rows
@@ -12,11 +11,11 @@ from fmjax.types import PRNGKey, Rows
 
 def exact(
     key: PRNGKey,
-    x0: Float[Array | np.ndarray, " b *d"],
-    x1: Float[Array | np.ndarray, " b *d"],
+    x0: _common.Examples,
+    x1: _common.Examples,
     cond: Any = None,
     *,
-    cost: Callable[..., Float[np.ndarray, "b b"]] = _common.squared_distances,
+    cost: Callable[..., _common.Costs] = _common.squared_distances,
 ) -> Rows:
     """argmin over permutations of Σ_i cost(x0_rows(i), x1_i): every row once, no sampling.
 

@@ -3,16 +3,15 @@
 from typing import Any
 
 import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Array, Float
 
+from fmjax.couplings import _common
 from fmjax.types import PRNGKey, Rows
 
 
 def independent(
     key: PRNGKey,
-    x0: Float[Array | np.ndarray, " b *d"],
-    x1: Float[Array | np.ndarray, " b *d"],
+    x0: _common.Examples,
+    x1: _common.Examples,
     cond: Any = None,
 ) -> Rows:
     """(i, i): x0 and x1 were drawn independently, so their order is as good as any."""

@@ -33,8 +33,8 @@ def sinkhorn(
     row, and x0 with frequencies that are wrong by the error that is left. Iterations grow as
     1/epsilon: 256 rows from 8 Gaussians to moons took 23 ms at 2, 83 ms at 0.5, 600 ms at 0.05 on
     two busy cores, so for a nearly exact plan use `exact`. In the step only: on the host each
-    call compiles anew. Warns if there is a condition: see
-    `conditional`. Cuturi 2013 (1306.0895); Tong et al. 2023 (2302.00482).
+    call compiles anew. Warns if there is a condition: see `conditional`.
+    Cuturi 2013 (1306.0895); Tong et al. 2023 (2302.00482).
     """
     _common.warn_if_conditional("sinkhorn", cond)
     costs = cost(jnp.asarray(x1), jnp.asarray(x0))

@@ -1,5 +1,6 @@
 """What data sets share: the rows of a step, the names of classes, and errors about splits."""
 
+import inspect
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -8,7 +9,8 @@ import jax
 import numpy as np
 from jaxtyping import Int
 
-from fmjax.types import Batch
+from fmjax import codecs
+from fmjax.types import Batch, Data
 
 
 def permutation(rows: int, *words: int) -> Int[np.ndarray, " rows"]:
@@ -65,6 +67,23 @@ def check_split(split: str, splits: Mapping[str, int]) -> None:
 def spec_of(batch: Batch) -> Batch:
     """One example of `batch` as `jax.ShapeDtypeStruct`s, without the leading axis."""
     return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), batch)
+
+
+def with_noise(spec: Batch, codec: codecs.Codec) -> Batch:
+    """`spec` with an x0 of the shape and type that x1 has in model space."""
+    one = jax.ShapeDtypeStruct((1, *spec.x1.shape), spec.x1.dtype)
+    encoded = jax.eval_shape(codec.encode, one)
+    return spec._replace(x0=jax.ShapeDtypeStruct(encoded.shape[1:], encoded.dtype))
+
+
+def made(name: str, data: Any, **options: Any) -> Data:
+    """The data set that the data set `name` builds on, with those `options` that it takes."""
+    if not callable(data):
+        raise TypeError(
+            f"{name} makes its data set itself: name it with dict(bind=…), not dict(name=…)"
+        )
+    takes = inspect.signature(data).parameters
+    return data(**{option: value for option, value in options.items() if option in takes})
 
 
 def canonical(array: Any) -> np.ndarray:

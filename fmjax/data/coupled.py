@@ -1,7 +1,6 @@
 """Data whose noise is chosen on the host, ahead of the step: exact plans off the critical path."""
 
 import functools
-import inspect
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -46,10 +45,10 @@ def coupled(
     """
     if block < 1 or workers < 1 or ahead < 1:
         raise ValueError(f"block={block}, workers={workers}, ahead={ahead}: each at least 1")
-    inner = _inner(data, block, seed)
+    # in batches of one block, whole in every process
+    inner = _common.made("coupled", data, batch_size=block, process=(0, 1), seed=seed)
     start, stop = _common.local_share(batch_size, process)
-    encoded = jax.eval_shape(codec.encode, _rows(inner.spec.x1, block))
-    spec = inner.spec._replace(x0=jax.ShapeDtypeStruct(encoded.shape[1:], encoded.dtype))
+    spec = _common.with_noise(inner.spec, codec)
     threadpoolctl.threadpool_limits(1, "blas")
     with jax.default_device(_host()):
         key = jax.random.key(seed)
@@ -70,9 +69,7 @@ def coupled(
             batch, z, key_pair = drawn(roots[split], index, given)
             batch, z = jax.device_get((batch, z))
             rows = coupling(key_pair, batch.x0, z, batch.cond)
-        rows = Rows(*(np.asarray(r) for r in rows))
-        kept = jax.tree.map(lambda a: a[rows.x1], batch._replace(x0=None))
-        return kept._replace(x0=batch.x0[rows.x0])
+        return sources.permuted(batch, Rows(*(np.asarray(r) for r in rows)))
 
     def needed(step: int) -> range:
         """The blocks that this process's rows of a step lie in."""
@@ -138,21 +135,6 @@ class _Ahead:
         for index in wanted:
             if index not in self._futures:
                 self._futures[index] = self._pool.submit(self._compute, index)
-
-
-def _inner(data: Any, block: int, seed: int) -> Data:
-    """The data set in batches of one block, whole in every process."""
-    if not callable(data):
-        raise TypeError(
-            "coupled makes its data set itself: name it with dict(bind=…), not dict(name=…)"
-        )
-    options = {"batch_size": block, "process": (0, 1), "seed": seed}
-    takes = inspect.signature(data).parameters
-    return data(**{name: value for name, value in options.items() if name in takes})
-
-
-def _rows(spec: Any, n: int) -> Any:
-    return jax.tree.map(lambda s: jax.ShapeDtypeStruct((n, *s.shape), s.dtype), spec)
 
 
 def _host() -> Any:

@@ -1,7 +1,6 @@
 """Data drawn from the semidiscrete plan: noise first, then the row that it is transported to."""
 
 import functools
-import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -40,19 +39,11 @@ def semidiscrete(
     Not for sets of which the rows do not fit into the device's memory, nor for real-valued
     conditions (ValueError): those need `coupled` with `couplings.conditional.continuous`.
     """
-    if not callable(data):
-        raise TypeError(
-            "semidiscrete makes its data set itself: name it with dict(bind=…), not dict(name=…)"
-        )
-    # what `data` asks for; the order of its own batches does not matter
+    # the order of its own batches does not matter
     options = {"batch_size": batch_size, "process": process, "seed": seed}
-    takes = inspect.signature(data).parameters
-    inner = data(**{name: value for name, value in options.items() if name in takes})
+    inner = _common.made("semidiscrete", data, **options)
     start, stop = _common.local_share(batch_size, process)
-    encoded = jax.eval_shape(
-        codec.encode, jax.ShapeDtypeStruct((1, *inner.spec.x1.shape), inner.spec.x1.dtype)
-    )
-    spec = inner.spec._replace(x0=jax.ShapeDtypeStruct(encoded.shape[1:], encoded.dtype))
+    spec = _common.with_noise(inner.spec, codec)
 
     @functools.cache
     def fitted(split: str) -> tuple[Batch, Any, Any, Any]:

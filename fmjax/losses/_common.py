@@ -1,13 +1,12 @@
 """What objectives share: the error of one example, and dropping conditions."""
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from fmjax.types import Batch, PRNGKey, Rows
+from fmjax.types import PRNGKey
 
 
 def squared_error(
@@ -21,22 +20,6 @@ def squared_error(
         )
     error = jnp.square(prediction.astype(jnp.float32) - target.astype(jnp.float32))
     return error.reshape(error.shape[0], -1).mean(axis=1)
-
-
-def pair(
-    key: PRNGKey,
-    batch: Batch,
-    source: Callable[..., Any],
-    coupling: Callable[..., Rows] | None,
-    key_pair: PRNGKey,
-) -> tuple[Any, Batch]:
-    """(x0, batch): noise of the batch or the source (by `key`), and the data it is paired with."""
-    x0 = source(key, batch.x1) if batch.x0 is None else batch.x0
-    if coupling is None:
-        return x0, batch
-    rows = coupling(key_pair, x0, batch.x1, batch.cond)
-    batch = jax.tree.map(lambda a: a[rows.x1], batch._replace(x0=None))
-    return x0[rows.x0], batch
 
 
 def drop_condition(key: PRNGKey, cond: Any, null: Any, rate: float) -> Any:

@@ -32,9 +32,9 @@ def flow_matching(
     Lipman et al. 2022 (2210.02747), eq. 9; Tong et al. 2023 (2302.00482), eq. 10.
     """
     key_x0, key_t, key_bridge, key_drop, key_net, key_pair = jax.random.split(key, 6)
-    x0, batch = _common.pair(key_x0, batch, source, coupling, key_pair)
+    batch = sources.pair(key_x0, key_pair, batch, source=source, coupling=coupling)
     t = sample_t(key_t, batch.x1.shape[0])
-    xt, ut, _ = bridge(key_bridge, t, x0, batch.x1)
+    xt, ut, _ = bridge(key_bridge, t, batch.x0, batch.x1)
     cond = _common.drop_condition(key_drop, batch.cond, null, drop)
     error = _common.squared_error(nets.online(t, xt, cond, key=key_net), ut)
     return error if weight is None else weight(t) * error, {"velocity_mse": error}

@@ -38,9 +38,9 @@ def score_and_flow_matching(
     Tong et al. 2023 (2307.03672), whose weight λ(t) is ours up to a constant.
     """
     key_x0, key_t, key_bridge, key_drop, key_net, key_score, key_pair = jax.random.split(key, 7)
-    x0, batch = _common.pair(key_x0, batch, source, coupling, key_pair)
+    batch = sources.pair(key_x0, key_pair, batch, source=source, coupling=coupling)
     t = sample_t(key_t, batch.x1.shape[0])
-    xt, ut, latent = bridge(key_bridge, t, x0, batch.x1)
+    xt, ut, latent = bridge(key_bridge, t, batch.x0, batch.x1)
     if not hasattr(nets.online, "velocity") or not hasattr(nets.online, "score"):
         raise ValueError(
             "the model is one net, and this objective trains two: set config.model = dict(name="

@@ -10,7 +10,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jaxtyping import Array, Float
 
-from fmjax import codecs, likelihood, types
+from fmjax import codecs, likelihood, sources, types
 from fmjax.metrics import _common
 
 
@@ -67,13 +67,7 @@ def _paired(
 ) -> types.Batch:
     key_x0, key_coupling = jax.random.split(key)
     batch = batch._replace(x1=codec.encode(batch.x1))
-    if batch.x0 is None:
-        batch = batch._replace(x0=source(key_x0, batch.x1))
-    if coupling is None:
-        return batch
-    rows = coupling(key_coupling, batch.x0, batch.x1, batch.cond)
-    others = jax.tree.map(lambda a: a[rows.x1], batch._replace(x0=None))
-    return others._replace(x0=batch.x0[rows.x0])
+    return sources.pair(key_x0, key_coupling, batch, source=source, coupling=coupling)
 
 
 def travelled(
