@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
@@ -39,7 +38,7 @@ def mlp(
     *,
     width: int = 64,
     depth: int = 3,
-    activation: Callable[..., Any] = jax.nn.selu,
+    activation: Callable[..., Any] = _common.selu,
     features: int = 0,
     num_classes: int | None = None,
     dropout: float = 0.0,

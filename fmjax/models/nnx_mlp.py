@@ -50,7 +50,7 @@ def nnx_mlp(
     *,
     width: int = 64,
     depth: int = 3,
-    activation: Callable[..., Any] = jax.nn.selu,
+    activation: Callable[..., Any] = _common.selu,
     num_classes: int | None = None,
     dropout: float = 0.0,
 ) -> types.Model:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from fmjax import sources
 from fmjax.couplings import _common
 from fmjax.couplings.blocks import blocks
 from fmjax.couplings.conditional import classes, continuous
@@ -18,7 +19,6 @@ from fmjax.couplings.partial import partial
 from fmjax.couplings.sinkhorn import sinkhorn
 from fmjax.couplings.stable import stable
 from fmjax.couplings.unbalanced import unbalanced
-from fmjax.losses import _common as losses
 from fmjax.types import Batch, Rows
 
 KEY = jax.random.key(0)
@@ -113,8 +113,8 @@ def test_whole_examples_follow_their_rows():
         return Rows(jnp.arange(16)[::-1], jnp.arange(16) // 2)
 
     source = lambda key, like: jnp.asarray(x0)  # noqa: E731
-    paired, kept = losses.pair(KEY, batch, source, coupling, KEY)
-    assert (paired == x0[::-1]).all()
+    kept = sources.pair(KEY, KEY, batch, source=source, coupling=coupling)
+    assert (kept.x0 == x0[::-1]).all()
     twice = np.arange(16) // 2
     assert (kept.x1 == x1[twice]).all()
     assert (kept.cond["first"] == x1[twice, 0]).all()

@@ -110,3 +110,12 @@ def test_time_features_in_closed_form():
 def test_odd_time_features_are_an_error(n):
     with pytest.raises(ValueError, match=f"{n} time features: expected an even number"):
         mlp.mlp(features=n).init(jax.random.key(1), types.Batch(X))
+
+
+def test_selu_is_jaxs_to_float32_precision_with_its_derivative():
+    x = jnp.concatenate([jnp.linspace(-20, 20, 401), jnp.asarray([0.0, -0.0, 1e-6, -1e-6, -100])])
+    np.testing.assert_allclose(_common.selu(x), jax.nn.selu(x), atol=3e-7, rtol=1e-6)
+    slope, expected = (jax.vmap(jax.grad(f))(x) for f in (_common.selu, jax.nn.selu))
+    np.testing.assert_allclose(slope, expected, atol=3e-7, rtol=1e-6)
+    curvature, expected = (jax.vmap(jax.hessian(f))(x) for f in (_common.selu, jax.nn.selu))
+    np.testing.assert_allclose(curvature, expected, atol=3e-7, rtol=1e-6)
