@@ -16,6 +16,29 @@ def gaussians8(n):
     return centres + 0.1**0.25 * torch.randn(n, 2)
 
 
+def loaded(x0, x1, batch):
+    """`draw() -> (x0, x1)` through a shuffled DataLoader each, epoch after epoch."""
+    from torch.utils.data import DataLoader
+
+    def endless(rows):
+        while True:
+            yield from DataLoader(rows, batch_size=batch, shuffle=True, drop_last=True)
+
+    pairs = zip(endless(x0), endless(x1), strict=True)
+    return lambda: next(pairs)
+
+
+def indexed(rows, batch):
+    """`draw() -> (x0, x1)`: fresh noise and random rows."""
+    import torch
+
+    def draw():
+        x1 = rows[torch.randint(len(rows), (batch,))]
+        return torch.randn_like(x1), x1
+
+    return draw
+
+
 def training(matcher, draw, log_to, *, log_every, ema=None, optimizer=None):
     """`run(steps) -> steps per second` of TorchCFM's 2-D tutorial with a log, and its size.
 

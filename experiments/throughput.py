@@ -13,7 +13,8 @@ ot: the same with exact plans of 256 rows, configs/ot_cfm.py. Ours are computed 
     ahead of the step, the peer's in the loop.
 cells: the FM and the I-CFM cell of ot_cfm_2d.py (batch 512 of 10,000 fixed points, AdamW): ours
     trains both, 5 seeds each, at once on all cores and counts the steps of all; the peer trains one
-    seed after another.
+    seed after another. "loaders": fed by DataLoaders of the fixed points, as in TorchCFM's own runs
+    of that table; "indexed": by indexing a tensor and fresh noise, the least that it could cost.
 solve: an adaptive Dopri5 solve of 2,048 points with one trained network, tolerance 1e-5, in
     microseconds per network evaluation; the peer is torchdiffeq.
 coupling: what exact plans of 256 rows add to a step of about 60 and about 200 ms.
@@ -27,6 +28,7 @@ Sides take turns in one process, so that the ratio of a round is fair on a busy 
 import argparse
 import functools
 import importlib.metadata
+import itertools
 import os
 import platform
 import statistics
@@ -169,17 +171,16 @@ def cells(args, workdir):
         import torch
 
         rows = torch.from_numpy(table.points(task, 0)["train"].x1)
-
-        def draw():
-            x1 = rows[torch.randint(len(rows), (table.BATCH,))]
-            return torch.randn_like(x1), x1
-
-        for method, name in methods.items():
-            matcher = torchcfm_matcher(args, name)(sigma=table.SIGMA)
-            adamw = functools.partial(torch.optim.AdamW, weight_decay=1e-5)
-            log = {"log_to": Path(workdir) / "peer.jsonl", "log_every": LOG_EVERY}
+        draws = {
+            "loaders": _peers.loaded(torch.randn_like(rows), rows, table.BATCH),
+            "indexed": _peers.indexed(rows, table.BATCH),
+        }
+        adamw = functools.partial(torch.optim.AdamW, weight_decay=1e-5)
+        log = {"log_to": Path(workdir) / "peer.jsonl", "log_every": LOG_EVERY}
+        for (data, draw), method in itertools.product(draws.items(), methods):
+            matcher = torchcfm_matcher(args, methods[method])(sigma=table.SIGMA)
             peer, _ = _peers.training(matcher, draw, optimizer=adamw, **log)
-            runs[f"TorchCFM, {method}"] = peer
+            runs[f"TorchCFM, {method}, {data}"] = peer
         notes.append(versions(_peers.best_threads(lambda: peer(args.peer_steps // 2))))
     return take_turns(args, runs), notes
 
