@@ -5,6 +5,7 @@ So a mistake in a config costs seconds. `make_*` compile what a run does with th
 
 import functools
 import os
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -64,7 +65,8 @@ def assemble(config: dict[str, Any], teacher: tuple[Any, Params] | None = None) 
         "codec": codec,
         "null": null,
     }
-    objective = build("loss", **offered)
+    objective, sampler = build("loss", **offered), build("sampler", **offered)
+    _warn_of_pairs(config, sampler, model, datas[0])
 
     def encoded(nets: Any, key: Any, batch: Batch) -> Any:
         return objective(nets, key, batch._replace(x1=codec.encode(batch.x1)))
@@ -81,12 +83,30 @@ def assemble(config: dict[str, Any], teacher: tuple[Any, Params] | None = None) 
         encoded,
         tx,
         parallel,
-        build("sampler", **offered),
+        sampler,
         build("guidance", **offered) or None,
         build("evaluators", **offered),
         build("pictures"),
         teacher,
     )
+
+
+def _warn_of_pairs(config: Mapping[str, Any], sampler: Any, model: Any, data: Data) -> None:
+    """Warn where a sampler takes the score from a velocity that does not give it."""
+    function, node = getattr(sampler, "func", sampler), config["sampler"]
+    if not getattr(function, "needs_independent_normal", False) or hasattr(model, "score"):
+        return
+    # a latent interpolant may have an affine path of its own, which the sampler is then told
+    bridged = config["bridge"] and "path" not in node
+    if bridged or config["coupling"] or data.spec.x0 is not None:
+        warnings.warn(
+            f"config.sampler ({node['bind']}) takes the score from the velocity, which gives it "
+            "only where x0 is normal, independent of x1, and the path affine. This run has a "
+            "bridge, a coupling or data with noise of their own: its samples will be biased. Use "
+            "fmjax.samplers.ode:ode, or train a score, too: fmjax.models.velocity_score with "
+            "fmjax.losses.score_and_flow_matching",
+            stacklevel=3,
+        )
 
 
 def build_data(config: Mapping[str, Any], **options: Any) -> list[Data]:

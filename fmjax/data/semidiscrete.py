@@ -80,7 +80,7 @@ def _labels(cond: Any) -> Any:
     leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(cond)]
     if not leaves:
         return None
-    if not all(np.issubdtype(leaf.dtype, np.integer) for leaf in leaves):
+    if not all(leaf.dtype.kind in "biu" for leaf in leaves):
         raise ValueError(
             f"semidiscrete transport keeps to classes, and the condition is "
             f"{', '.join(str(leaf.dtype) for leaf in leaves)}: use coupled with "

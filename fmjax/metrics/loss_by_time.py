@@ -35,9 +35,15 @@ def loss_by_time(
     weights and dropped conditions do not enter, nor does dropout. The bins of [low, high] get
     equally many rows. Named by their ends: `loss_t0.00_0.20`. Most of it is variance of the
     target that no net can explain; see `target_variance`. `batch_size` counts only where the data
-    are drawn by a key; ValueError if a batch has fewer rows than there are bins.
+    are drawn by a key; ValueError: a batch of fewer rows than bins, or bins narrower
+    than 0.01.
     """
     del sample
+    if high - low < 0.01 * bins:
+        raise ValueError(
+            f"{bins} bins of [{low}, {high}] are narrower than 0.01, to which their names are "
+            "rounded: ask for fewer"
+        )
     key_pairs, key_error = jax.random.split(key)
     pairs = _flows.training_pairs(
         key_pairs,

@@ -33,9 +33,11 @@ def target_variance(
     E Var(u_t | x_t), which the coupling and the bridge decide: a share below 1 is no fault of the
     net, a share that falls while training is. About 0 or less: the net knows no more than the
     mean. `batch_size` counts only where the data are drawn by a key. Pooladian et al. 2023
-    (2304.14772), section 3, on why couplings lower that rest.
+    (2304.14772), section 3, on why couplings lower that rest. ValueError: times that round to one.
     """
     del sample
+    if len({f"{t:.2f}" for t in times}) < len(times):
+        raise ValueError(f"times {tuple(times)}: two have one name, rounded to 0.01; drop one")
     sums = []
     key_pairs, key_bridge = jax.random.split(key)
     pairs = _flows.training_pairs(

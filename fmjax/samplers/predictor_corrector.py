@@ -66,3 +66,7 @@ def predictor_corrector(
     x = _common.step(solver, field, times[-2], times[-1], x, cond)
     nfe = steps * stages + (steps - 1) * corrections
     return x.astype(x0.dtype), Info(jnp.asarray(nfe))
+
+
+# a velocity gives the score only if x0 is normal and independent of x1 (`assemble` warns)
+predictor_corrector.needs_independent_normal = True

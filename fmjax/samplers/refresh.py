@@ -53,3 +53,7 @@ def refresh(
     x = _common.widened(x0)
     x, _ = jax.lax.scan(advance, x, (times[:-1], times[1:], jax.random.split(key, steps)))
     return x.astype(x0.dtype), Info(jnp.asarray(steps))
+
+
+# a velocity gives the score only if x0 is normal and independent of x1 (`assemble` warns)
+refresh.needs_independent_normal = True

@@ -70,6 +70,10 @@ def restart(
     return x.astype(x0.dtype), Info(jnp.asarray(stages * len(order)))
 
 
+# a velocity gives the score only if x0 is normal and independent of x1 (`assemble` warns)
+restart.needs_independent_normal = True
+
+
 def _renoise(path: paths.Path, low: float, high: float) -> tuple[float, float]:
     """What is kept of x_high, and how much noise it takes, to have the law of x_low."""
     (a_low, s_low), (a_high, s_high) = (

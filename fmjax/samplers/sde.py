@@ -145,6 +145,10 @@ def sde(
     return x.astype(x0.dtype), Info(jnp.asarray(nfe), points, xs)
 
 
+# a velocity gives the score only if x0 is normal and independent of x1 (`assemble` warns)
+sde.needs_independent_normal = True
+
+
 def drift_of(
     net: Callable[..., Any],
     path: Path,

@@ -35,3 +35,8 @@ def test_every_row_is_in_the_bin_of_its_time(key):
     np.testing.assert_allclose(list(out.values()), exact, rtol=0.05)
     with pytest.raises(ValueError, match="9 bins of a batch of 8 rows"):
         loss_by_time.loss_by_time(lambda t, x, c: x, key, DATA, None, bins=9, batch_size=8)
+
+
+def test_bins_that_would_share_a_name_are_refused(key):
+    with pytest.raises(ValueError, match=r"20 bins of \[0.0, 0.1\] are narrower than 0.01"):
+        loss_by_time.loss_by_time(lambda t, x, c: x, key, DATA, None, bins=20, high=0.1)

@@ -1,4 +1,5 @@
 import functools
+from pathlib import Path
 
 import closed_forms
 import diffrax
@@ -8,10 +9,11 @@ import numpy as np
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
-from fmjax import bridges, guidance, nets, paths
+from fmjax import assemble, bridges, guidance, nets, paths, settings
 from fmjax.models.velocity_score import VelocityScore
 from fmjax.samplers import ode, sde
 
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 LINEAR = paths.linear()
 GAUSSIAN = closed_forms.gaussian([1.0], 0.5)
 MIXTURE = closed_forms.mixture([0.3, 0.7], [[-2.0], [1.0]], [[0.3], [0.6]])
@@ -261,3 +263,15 @@ def test_differentiable_in_what_the_net_closes_over():
 def test_bad_arguments_are_named(options, error, message):
     with pytest.raises(error, match=message):
         sde.sde(lambda t, x, cond=None: x, KEY, normal(2), **options)
+
+
+def test_a_score_from_the_velocity_of_pairs_warns():
+    def assembled(name, *changes):
+        path = CONFIGS / f"{name}.py"
+        tiny = settings.load_config(path)["tiny"]
+        return assemble.assemble(settings.load_config(path, (*tiny, *changes)))
+
+    with pytest.warns(UserWarning, match="gives it only where x0 is normal, independent of x1"):
+        assembled("ot_cfm", "sampler=fmjax.samplers.sde:sde")
+    assembled("schroedinger")  # it has a score of its own
+    assembled("moons", "source=fmjax.sources:normal", "sampler=fmjax.samplers.sde:sde")
