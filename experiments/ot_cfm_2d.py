@@ -342,6 +342,6 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    # a CPU's cores as devices: seeds divided over them train twice as fast as one program of all
+    # a CPU's cores as devices: seeds divided over 2 trained 1.4 times as fast as in one program
     jax.config.update("jax_num_cpu_devices", os.cpu_count())
     main()

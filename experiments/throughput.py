@@ -148,12 +148,11 @@ def cells(args, workdir):
 
     seeds, task = list(range(5)), "N -> moons"
     methods = {"FM": "TargetConditionalFlowMatcher", "I-CFM": "ConditionalFlowMatcher"}
-
     options = {"block": table.BATCH, "batch": table.BATCH, "coupling": table.independent}
     states, advance = table.setup(task, list(methods), seeds, **options)
     done = 0
 
-    def ours(steps):
+    def run(steps):
         nonlocal states, done
         began, stop = time.perf_counter(), done + steps // table.PER_CALL
         while done < stop:
@@ -162,8 +161,8 @@ def cells(args, workdir):
         jax.block_until_ready(losses)
         return steps * len(seeds) * len(methods) / (time.perf_counter() - began)
 
-    ours(table.PER_CALL)  # compiles
-    runs = {"fmjax, both cells at once": ours}
+    run(table.PER_CALL)  # compiles
+    runs = {"fmjax, both cells at once": run}
     devices = f"{len(jax.devices())} devices"
     notes = [f"batch {table.BATCH}, {len(seeds)} seeds on {devices} here, one by one there"]
     if not args.no_peer:
