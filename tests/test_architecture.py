@@ -10,7 +10,7 @@ LAYERS = {
     0: ["types", "config", "overrides"],
     1: ["paths", "times", "sources", "optimizers", "manifest", "bridges", "couplings"],
     2: ["models", "guidance", "nets", "samplers", "shard", "checkpoint"],
-    3: ["losses", "codecs", "likelihood", "metrics", "data"],
+    3: ["losses", "codecs", "likelihood", "metrics", "data", "pretrained"],
     4: ["train", "evaluate", "loop", "record", "pictures"],
     5: ["assemble", "judge", "settings", "inference", "reflow", "run"],
 }
@@ -23,6 +23,8 @@ ALLOWED = {
     ("metrics", "likelihood"),
     ("metrics", "codecs"),
     ("data", "codecs"),
+    ("metrics", "pretrained"),
+    ("pretrained", "codecs"),
     ("evaluate", "train"),
     ("settings", "config"),
     ("judge", "assemble"),
@@ -39,7 +41,7 @@ ALLOWED = {
     ("reflow", "settings"),
 }
 HOMES = {
-    "flax": ["models"],
+    "flax": ["models", "pretrained"],
     "orbax": ["checkpoint"],
     "tensorflow_datasets": ["data"],
     "grain": ["data"],
@@ -51,6 +53,7 @@ HOMES = {
     "ot": ["metrics", "couplings"],
     "ott": ["couplings"],
     "sklearn": ["metrics", "data"],
+    "safetensors": ["pretrained"],
 }
 FILES = sorted((ROOT / "fmjax").rglob("*.py"))
 LAYER = {name: layer for layer, names in LAYERS.items() for name in names}
@@ -83,7 +86,7 @@ def test_layers(file):
             there = rest[0]
             below = LAYER[there] < LAYER[here] or (here, there) in ALLOWED
             own = there == here and (
-                rest[1] == "_common" or here in ("data", "metrics", "couplings")
+                rest[1].startswith("_") or here in ("data", "metrics", "couplings")
             )
             assert below or own, f"{here} may not import {name}"
         if top in HOMES:

@@ -1,0 +1,1 @@
+"""Networks that others trained: their architecture here, their weights from a file of yours."""
