@@ -36,9 +36,9 @@ def data_dir(tmp_path_factory):
     return tmp_path_factory.mktemp("data")
 
 
-@pytest.fixture(params=CONFIGS, ids=lambda p: p.stem)
-def parts(request, data_dir):
-    return built(request.param, str(data_dir))
+@pytest.fixture
+def parts(path, data_dir):
+    return built(path, str(data_dir))
 
 
 @functools.cache
@@ -57,6 +57,17 @@ def nodes(node):
     elif isinstance(node, list | tuple):
         for value in node:
             yield from nodes(value)
+
+
+def introducing(*fields):
+    """For each config that names, in these fields, a callable that no config before it names."""
+    seen, found = set(), []
+    for path in CONFIGS:
+        settled = settings.load_config(path)
+        names = {name for field in fields for name in nodes({field: settled[field]})}
+        found += [path] if names - seen else []
+        seen |= names
+    return pytest.mark.parametrize("path", found, ids=lambda p: p.stem)
 
 
 def batch_of(parts, n=16):
@@ -94,6 +105,7 @@ def test_every_public_loss_model_and_sampler_is_named_in_a_config(folder):
             assert any(n.startswith(f"fmjax.{folder}.{file.stem}:") for n in named), file
 
 
+@introducing("model", "predict", "codec")
 def test_model_gives_a_velocity_and_is_deterministic_without_a_key(parts):
     batch, params = batch_of(parts), params_of(parts)
     net = train.bind(parts.model, params)
@@ -111,6 +123,7 @@ def test_model_gives_a_velocity_and_is_deterministic_without_a_key(parts):
     )
 
 
+@introducing("loss", "bridge", "coupling", "model")
 def test_objective_is_one_finite_value_an_example_with_finite_gradients(parts):
     batch, params = batch_of(parts)._replace(), params_of(parts)
     raw = batch._replace(x1=parts.codec.decode(batch.x1))
@@ -152,7 +165,7 @@ def changed(net, change):
         yield net._replace(**{net._fields[i]: other}) if isinstance(net, tuple) else other
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
+@introducing("loss", "bridge", "coupling")
 def test_objective_is_least_at_the_exact_field_and_permutes_with_its_rows(path):
     law, settled = paths.linear(), settings.load_config(path)
     # two nets are learned on a bridge with noise of its own, which is an affine path in disguise
@@ -185,6 +198,7 @@ def test_objective_is_least_at_the_exact_field_and_permutes_with_its_rows(path):
     np.testing.assert_allclose(rows(flipped), rows(batch)[::-1], rtol=1e-4, atol=1e-5)
 
 
+@introducing("sampler", "model")
 def test_sampler_counts_its_calls_and_keeps_shape_and_device_independence(parts):
     calls, params, batch = [], params_of(parts), batch_of(parts)
     net = train.bind(parts.model, params)
@@ -210,7 +224,7 @@ def test_sampler_counts_its_calls_and_keeps_shape_and_device_independence(parts)
     np.testing.assert_allclose(spread, x1, atol=1e-3)  # adapted steps shift a little
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
+@introducing("data", "model", "loss", "bridge", "coupling", "source", "optimizer", "parallel")
 def test_steps_are_equal_on_one_and_eight_devices_and_compile_once(path, data_dir):
     losses = []
     for devices in (1, 8):
@@ -225,7 +239,7 @@ def test_steps_are_equal_on_one_and_eight_devices_and_compile_once(path, data_di
     np.testing.assert_allclose(*losses, atol=1e-5)
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
+@introducing("data")
 def test_data_keep_their_promises(path, data_dir):
     parts = built(path, str(data_dir))
     data, n = parts.datas[0], 16
