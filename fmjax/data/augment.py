@@ -32,8 +32,8 @@ def augmented(
     dequantise: adds U[0, `dequantise`) to each number, in steps of 2⁻¹⁶ of it: 1 for bytes
 
     Row j of step s depends on (seed, s, j) alone, not on the processes. `take` gives images as
-    they are, so evaluators see no augmented ones. For 256 images of 32×32×3 a flip costs 0.7 to 3 ms
-    (as memory is at hand or fresh), a crop 5, dequantisation 1.4; gathering the batch 0.4.
+    they are, so evaluators see no augmented ones. For 256 images of 32×32×3 a flip costs 0.7 to
+    3 ms (as memory is at hand or fresh), a crop 5, dequantisation 1.4; gathering the batch 0.4.
     Not for images of which the mirror image is no example (digits, text).
     ValueError: nothing to do, x1 that are no images, a set without `batch`, or with an x0 of its
     own, which was chosen for the unchanged x1: couple the augmented set, not the reverse.
