@@ -50,7 +50,7 @@ def assemble(config: dict[str, Any], teacher: tuple[Any, Params] | None = None) 
     parallel = build("parallel")
     datas = build_data(config, codec=codec, source=source)
     null, names = datas[0].null, datas[0].names
-    bare = build("model", num_classes=len(names) or None)
+    bare = build("model", num_classes=_counted(names))
     row = build("predict")
     model = jax.tree.map(
         functools.partial(predict, path=path, row=row),
@@ -89,6 +89,13 @@ def assemble(config: dict[str, Any], teacher: tuple[Any, Params] | None = None) 
         build("pictures"),
         teacher,
     )
+
+
+def _counted(names: Any) -> Any:
+    """How many classes there are: a number, or one for each part of the condition that has any."""
+    if isinstance(names, Mapping):
+        return {part: len(own) for part, own in names.items()} or None
+    return len(names) or None
 
 
 def _warn_of_pairs(config: Mapping[str, Any], sampler: Any, model: Any, data: Data) -> None:

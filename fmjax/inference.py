@@ -1,7 +1,7 @@
 """What a trained run is used for: loading it in a notebook, sampling it, evaluating it again."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -70,10 +70,21 @@ def conditions(data: Data, cond: Any, n: int) -> Any:
     rows = {len(c) for c in jax.tree.leaves(cond)}
     if rows != {n}:
         raise ConfigError(f"{sorted(rows)} conditions for {n} samples; give one each")
-    if data.names and np.issubdtype(cond.dtype, np.integer):
-        wrong = [int(c) for c in cond if not 0 <= c <= len(data.names)]
-        if wrong:
-            raise ConfigError(f"no class {wrong[0]}; there are 0 to {len(data.names) - 1}")
+    spec = data.spec.cond
+    if isinstance(spec, Mapping) and (not isinstance(cond, Mapping) or set(cond) != set(spec)):
+        given = sorted(cond) if isinstance(cond, Mapping) else "one array"
+        raise ConfigError(
+            f"conditions: {given}; this data set has the parts {sorted(spec)}. Give each, the "
+            f"absent ones as data.null has them"
+        )
+    named = isinstance(data.names, Mapping)
+    for part, names in data.names.items() if named else [(None, data.names)]:
+        labels = cond[part] if named else cond
+        if names and np.issubdtype(labels.dtype, np.integer):
+            wrong = [int(c) for c in labels if not 0 <= c <= len(names)]
+            if wrong:
+                of = f" of {part!r}" if named else ""
+                raise ConfigError(f"no class {wrong[0]}{of}; there are 0 to {len(names) - 1}")
     return cond
 
 
@@ -139,8 +150,10 @@ def sample_run(
     if jax.process_index() == 0:
         folder = workdir / "samples"
         folder.mkdir(exist_ok=True)
-        arrays = {"x1": batch.x1} if batch.cond is None else {"x1": batch.x1, "cond": batch.cond}
-        np.savez(folder / "samples.npz", **arrays)
+        cond_arrays = {} if batch.cond is None else {"cond": batch.cond}
+        if isinstance(batch.cond, Mapping):
+            cond_arrays = {f"cond_{part}": array for part, array in batch.cond.items()}
+        np.savez(folder / "samples.npz", x1=batch.x1, **cond_arrays)
         drawn = ["samples.npz", *_draw(loaded, batch, folder)]
         say(f"in {folder}: {', '.join(drawn)}; x1 has shape {batch.x1.shape}")
     return 0

@@ -2,7 +2,7 @@
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -85,8 +85,10 @@ def _paths(parts: Parts, params: Params, n: int, points: int = 9) -> tuple[Any, 
     cond = parts.datas[0].take("test", None).cond
     if cond is not None:
         rows = np.arange(len(jax.tree.leaves(cond)[0]))
-        if parts.datas[0].names:
-            rows = np.unique(cond, return_index=True)[1]
+        names = parts.datas[0].names
+        if names:
+            classes = [cond[part] for part in names] if isinstance(names, Mapping) else [cond]
+            rows = np.unique(np.stack(classes), axis=1, return_index=True)[1]
         cond = jax.tree.map(lambda c: c[np.resize(rows, n)], cond)
     own = assemble.keys(parts.config)[2]
     key = jax.random.fold_in(own if parts.config["seeds"] == 1 else own[0], 1)

@@ -4,7 +4,7 @@ A picture in a config is `(data, samples, paths) -> Figure`: `samples(n) -> Batc
 `paths(n) -> (ts [k], xs [k, n, *d])`, both in data space, from noise to data.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -54,13 +54,23 @@ def _sheet(picture: np.ndarray, low: float, high: float, *, inches: float = 6.0)
     return figure
 
 
-def _by_class(batch: Batch, names: Sequence[str], columns: int) -> list[np.ndarray]:
-    """Row indices of the first `columns` examples of each class; of all, where none are named."""
-    if not names or batch.cond is None:
+def _by_class(batch: Batch, names: Any, columns: int, of: str | None = None) -> list[np.ndarray]:
+    """Row indices of the first `columns` examples of each class; of all, where none are named.
+
+    `of`: the part of the condition that is the class; None: the first that has names.
+    """
+    labels = batch.cond
+    if isinstance(names, Mapping) and names:
+        part = next(iter(names)) if of is None else of
+        if part not in names:
+            raise ValueError(f"of={of!r}: the condition's parts of classes are {list(names)}")
+        names, labels = names[part], None if labels is None else labels[part]
+    elif of is not None:
+        raise ValueError(f"of={of!r}, but the condition has no parts that are classes")
+    if not names or labels is None:
         n = len(batch.x1) // columns * columns
         return list(np.arange(n).reshape(-1, columns))
-    labels = np.asarray(batch.cond)
-    rows = [np.flatnonzero(labels == c)[:columns] for c in range(len(names))]
+    rows = [np.flatnonzero(np.asarray(labels) == c)[:columns] for c in range(len(names))]
     return [row for row in rows if len(row) == columns]
 
 
@@ -73,10 +83,14 @@ def grid(
     high: float,
     columns: int = 10,
     n: int = 360,
+    of: str | None = None,
 ) -> Figure:
-    """Generated images, one row a class (or `n` in rows, where there are no classes)."""
+    """Generated images, one row a class (or `n` in rows, where there are no classes).
+
+    `of`: which part of a condition of parts the classes are of; None: the first with names.
+    """
     batch = samples(n)
-    rows = _by_class(batch, data.names, columns)
+    rows = _by_class(batch, data.names, columns, of)
     if not rows:
         raise NotDrawn(f"{n} samples do not fill a row of {columns}; raise n or lower columns")
     return _sheet(mosaic(np.stack([batch.x1[row] for row in rows])), low, high)

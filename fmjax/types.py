@@ -92,6 +92,9 @@ class Data(NamedTuple):
     null:   one condition's absent value
     read:   a condition of one example, read from a word (raises ValueError that lists the choices)
     names:  the names of the classes, where the condition is a class
+
+    A condition may be a dict of parts, each of them classes `[b]` or values `[b, k]`; `null` then
+    is one of their absent values, and `names` a dict, of those parts that are classes.
     """
 
     spec: Batch
@@ -101,4 +104,4 @@ class Data(NamedTuple):
     sample: Callable[[PRNGKey, int], Batch] | None = None
     null: Any = None
     read: Callable[[str], Any] | None = None
-    names: tuple[str, ...] = ()
+    names: tuple[str, ...] | Mapping[str, tuple[str, ...]] = ()

@@ -102,3 +102,43 @@ def class_reader(names: Sequence[str]) -> Callable[[str], np.int32]:
         return numbers[word]
 
     return read
+
+
+def all_names(names: Any) -> Any:
+    """The names of classes as tuples: of one condition, or of the parts of a dict of conditions."""
+    if isinstance(names, Mapping):
+        return {part: tuple(own) for part, own in names.items()}
+    return tuple(names)
+
+
+def parts_reader(
+    readers: Mapping[str, Callable[[str], Any]], null: Mapping[str, Any]
+) -> Callable[[str], dict[str, Any]]:
+    """From "group=animals,style=line" to a condition of parts; those not named are absent (`null`).
+
+    A word that holds a comma goes on until the next "part=". The empty word is the condition
+    without any part. ValueError that lists the choices: an unknown part or word, a part named
+    twice.
+    """
+    if set(readers) - set(null):
+        raise ValueError(f"readers of {sorted(readers)}, but null has only {sorted(null)}")
+
+    def read(text: str) -> dict[str, Any]:
+        found, last = {}, None
+        for piece in text.split(",") if text.strip() else ():
+            part, equals, word = piece.partition("=")
+            if equals and part.strip() in readers:
+                last = part.strip()
+                if last in found:
+                    raise ValueError(f"{text!r} names the part {last!r} twice; once is enough")
+                found[last] = word
+            elif equals or last is None:
+                raise ValueError(
+                    f"{piece!r} in {text!r}: expected part=word, the parts being "
+                    f"{', '.join(readers)}"
+                )
+            else:
+                found[last] += f",{piece}"
+        return {**null, **{part: readers[part](word.strip()) for part, word in found.items()}}
+
+    return read

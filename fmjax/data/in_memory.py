@@ -19,7 +19,7 @@ def in_memory(
     process: tuple[int, int] = (0, 1),
     null: Any = None,
     read: Callable[[str], Any] | None = None,
-    names: Sequence[str] = (),
+    names: Sequence[str] | Mapping[str, Sequence[str]] = (),
 ) -> Data:
     """Row j of step s is row perm(seed, epoch)[p mod rows] of its split, p = s·B + j.
 
@@ -28,7 +28,8 @@ def in_memory(
     global batch of `batch_size` rows, and what all processes get together does not depend on
     how many there are. The fields of a `Batch` are permuted together.
     Every split has the same fields, shapes and dtypes. 64-bit arrays become 32-bit as in JAX.
-    `names` without `read`: classes are read by their names.
+    `names` without `read`: classes are read by their names, of a dict of conditions as
+    "part=name,part=name".
 
     ValueError: no split, an empty one, rows or examples that do not match, a batch size that the
     processes cannot share equally. Not for sets that do not fit in the host's memory: `tfds_grain`.
@@ -54,8 +55,13 @@ def in_memory(
         _common.check_split(split, rows)
         return _take(sets[split], _common.fixed_rows(split, rows[split], n))
 
-    read = _common.class_reader(names) if names and read is None else read
-    return Data(spec, rows, take, batch=batch, null=null, read=read, names=tuple(names))
+    names = _common.all_names(names)
+    if names and read is None and isinstance(names, Mapping):
+        readers = {part: _common.class_reader(own) for part, own in names.items()}
+        read = _common.parts_reader(readers, null or {})
+    elif names and read is None:
+        read = _common.class_reader(names)
+    return Data(spec, rows, take, batch=batch, null=null, read=read, names=names)
 
 
 def _take(batch: Batch, rows: np.ndarray) -> Batch:

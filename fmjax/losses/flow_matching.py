@@ -22,13 +22,13 @@ def flow_matching(
     coupling: Callable[..., Rows] | None = None,
     weight: Callable[[Float[Array, " b"]], Float[Array, " b"]] | None = None,
     null: Any = None,
-    drop: float = 0.0,
+    drop: _common.Drop = 0.0,
 ) -> tuple[Float[Array, " b"], Metrics]:
     """w(t) |v(t, x_t) − u_t|², whose minimiser is the marginal velocity E[u_t | x_t].
 
     `coupling`: who is paired with whom (`fmjax.couplings`), inside the step; None: as they come.
     `weight`: a function of t, e.g. `paths.weight` for the same error measured in x1; None: 1.
-    `drop`: the share of examples whose condition is replaced by `null`.
+    `drop`: the share of examples whose condition is replaced by `null`, or dict part → share.
     Lipman et al. 2022 (2210.02747), eq. 9; Tong et al. 2023 (2302.00482), eq. 10.
     """
     key_x0, key_t, key_bridge, key_drop, key_net, key_pair = jax.random.split(key, 6)

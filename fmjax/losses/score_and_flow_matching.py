@@ -23,7 +23,7 @@ def score_and_flow_matching(
     weight: Callable[[Float[Array, " b"]], Float[Array, " b"]] | None = None,
     score_weight: float | int = 1.0,
     null: Any = None,
-    drop: float = 0.0,
+    drop: _common.Drop = 0.0,
 ) -> tuple[Float[Array, " b"], Metrics]:
     """w(t) |v(t, x_t) − u_t|² + c |γ(t) s(t, x_t) + z|²; minimisers: velocity and score of x_t.
 

@@ -1,6 +1,7 @@
 """What the networks share: times, conditions, dense layers, and the pair (init, apply)."""
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -10,6 +11,9 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from fmjax import types
+
+# of a condition that is a dict: those of its parts that are classes
+Classes = int | Mapping[str, int] | None
 
 
 def dense(x: Float[Array, "*n d"], features: int, **options: Any) -> Float[Array, "*n {features}"]:
@@ -55,36 +59,75 @@ def time_features(
     return jnp.concatenate([jnp.cos(angles), jnp.sin(angles)], axis=-1)
 
 
-def check_labels(cond: Any, num_classes: int | None) -> bool:
-    """True for classes, integers `[b]`; False for values, floats `[b, k]`; else ValueError."""
-    shape, dtype = cond.shape, cond.dtype
+def check_labels(cond: Any, num_classes: int | None, name: str = "condition") -> bool:
+    """True for classes, integers `[b]`; False for values, floats `[b, k]`; else ValueError.
+
+    `name`: that of its parameters, as `parts` has them.
+    """
+    shape, dtype, called = cond.shape, cond.dtype, _called(name)
     if jnp.issubdtype(dtype, jnp.integer) and len(shape) == 1:
         if num_classes is None:
+            part = name.removeprefix("condition_")
+            wanted = "num_classes=…" if name == "condition" else f"num_classes=dict({part}=…)"
             raise ValueError(
-                f"a condition of classes ({dtype}{list(shape)}) needs num_classes: pass "
-                "num_classes=… to the model, or give the condition as floats [b, k]."
+                f"{called}, a condition of classes ({dtype}{list(shape)}), needs num_classes: "
+                f"pass {wanted} to the model, or give the condition as floats [b, k]."
             )
         return True
     if jnp.issubdtype(dtype, jnp.floating) and len(shape) == 2:
         return False
     raise ValueError(
-        f"cond is {dtype}{list(shape)}; expected classes, integers [b], or values, floats [b, k]. "
-        "Reshape or cast the condition of the batch."
+        f"{called} is {dtype}{list(shape)}; expected classes, integers [b], or values, floats "
+        "[b, k]. Reshape or cast the condition of the batch."
     )
 
 
+def parts(cond: Any, num_classes: Classes = None) -> dict[str, tuple[Any, int | None]]:
+    """{name of its parameters: (condition, number of classes)}: one, or each part of a dict.
+
+    A condition that is no dict is called "condition", a part of one "condition_" and its name.
+    """
+    if not isinstance(cond, Mapping):
+        if isinstance(num_classes, Mapping):
+            raise ValueError(
+                f"num_classes={dict(num_classes)} is for a condition of parts, and this one is "
+                "an array: give a number, or a condition that is a dict of arrays."
+            )
+        return {"condition": (cond, num_classes)}
+    if not cond:
+        raise ValueError("cond is a dict without parts: expected arrays, or None for no condition.")
+    if num_classes is not None and not isinstance(num_classes, Mapping):
+        raise ValueError(
+            f"num_classes={num_classes} for a condition of the parts {sorted(cond)}: expected a "
+            "number for each part that is a class, such as dict(group=9, style=2)."
+        )
+    unknown = sorted(set(num_classes or {}) - set(cond))
+    if unknown:
+        raise ValueError(f"num_classes names {unknown}; the condition's parts are {sorted(cond)}.")
+    return {
+        f"condition_{part}": (cond[part], (num_classes or {}).get(part)) for part in sorted(cond)
+    }
+
+
 def condition(
-    cond: Any, width: int, num_classes: int | None, dtype: Any = None
+    cond: Any, width: int, num_classes: Classes, dtype: Any = None
 ) -> Float[Array, " b {width}"]:
     """A row of a table for a class, a linear map for values; call it inside a compact module.
 
     The table has num_classes + 1 rows: the last is the absent class, `null = num_classes`.
     Values have no bias, so that zeros are their natural absent value.
+    Of a dict of conditions: the sum over its parts, each with an embedding of its own;
+    `num_classes` then is a dict, too, of those parts that are classes.
     """
-    if check_labels(cond, num_classes):
-        rows, init = num_classes + 1, nn.initializers.normal(0.02)
-        return nn.Embed(rows, width, dtype=dtype, embedding_init=init, name="condition")(cond)
-    return nn.Dense(width, use_bias=False, dtype=dtype, name="condition")(cond)
+    rows = []
+    for name, (part, classes) in parts(cond, num_classes).items():
+        if check_labels(part, classes, name):
+            init = nn.initializers.normal(0.02)
+            table = nn.Embed(classes + 1, width, dtype=dtype, embedding_init=init, name=name)
+            rows.append(table(part))
+        else:
+            rows.append(nn.Dense(width, use_bias=False, dtype=dtype, name=name)(part))
+    return functools.reduce(jnp.add, rows)
 
 
 def embed(
@@ -92,7 +135,7 @@ def embed(
     cond: Any,
     width: int,
     features: int,
-    num_classes: int | None,
+    num_classes: Classes,
     dtype: Any = None,
 ) -> Float[Array, " b {width}"]:
     """c = W silu(W features(t)) + condition; call it inside a compact module."""
@@ -103,17 +146,39 @@ def embed(
 
 def check_condition(params: types.Params, cond: Any) -> None:
     """Raise ValueError unless `cond` is of the kind that `params` were initialised with."""
-    had = "no condition"
-    if "condition" in params:
-        had = "classes" if "embedding" in params["condition"] else "values"
-    got = "no condition"
+    had, got = {}, {}
+    for name, leaf in params.items():
+        if name == "condition" or name.startswith("condition_"):
+            had[name] = "classes" if "embedding" in leaf else "values"
     if cond is not None:
-        got = "classes" if check_labels(cond, num_classes=0) else "values"
+        given = parts(cond)
+        for name, (part, _) in given.items():
+            got[name] = "classes" if check_labels(part, 0, name) else "values"
     if had != got:
         raise ValueError(
-            f"the model was initialised with {had} and is called with {got}. Pass what the batch "
-            "given to init had (the data's null where a condition is absent), or initialise again."
+            f"the model was initialised with {_told(had)} and is called with {_told(got)}. Pass "
+            "what the batch given to init had (the data's null where a condition, or a part of "
+            "one, is absent), or initialise again."
         )
+    for name in (name for name, kind in had.items() if kind == "values"):
+        k, width = params[name]["kernel"].shape[0], given[name][0].shape[-1]
+        if k != width:
+            raise ValueError(
+                f"{_called(name)} has {width} values an example; the model was initialised with "
+                f"{k}. Pass [b, {k}], or initialise again."
+            )
+
+
+def _called(name: str) -> str:
+    return "cond" if name == "condition" else f"cond[{name.removeprefix('condition_')!r}]"
+
+
+def _told(kinds: Mapping[str, str]) -> str:
+    """In words: {"condition": "classes"} is "classes"; parts are listed with their kinds."""
+    if set(kinds) <= {"condition"}:
+        return kinds.get("condition", "no condition")
+    named = (f"{name.removeprefix('condition_')} ({kind})" for name, kind in sorted(kinds.items()))
+    return f"the parts {', '.join(named)}"
 
 
 def selu(x: Float[Array, " *d"]) -> Float[Array, " *d"]:
@@ -150,13 +215,13 @@ class Head(nn.Module):
         return dense(h, self.features, name="projection", **options)
 
 
-def example(batch: types.Batch) -> tuple[Array, Array | None]:
+def example(batch: types.Batch) -> tuple[Array, Any]:
     """One row of zeros shaped as the batch: initial parameters depend on its shapes alone."""
 
     def zeros(a: Any) -> Array:
         return jnp.zeros((1, *a.shape[1:]), jax.dtypes.canonicalize_dtype(a.dtype))
 
-    return zeros(batch.x1), None if batch.cond is None else zeros(batch.cond)
+    return zeros(batch.x1), jax.tree.map(zeros, batch.cond)
 
 
 def model(module: Callable[[bool], nn.Module]) -> types.Model:

@@ -122,7 +122,7 @@ class _DiT(nn.Module):
     width: int
     depth: int
     features: int
-    num_classes: int | None
+    num_classes: _common.Classes
     dtype: Any
     remat: bool
     block: tuple[Any, ...]
@@ -156,7 +156,7 @@ def dit(
     heads: int = 4,
     mlp_ratio: int = 4,
     features: int = 256,
-    num_classes: int | None = None,
+    num_classes: _common.Classes = None,
     dropout: float = 0.0,
     qk_norm: bool = False,
     dtype: Any = None,

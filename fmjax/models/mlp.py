@@ -16,7 +16,7 @@ class _MLP(nn.Module):
     depth: int
     activation: Callable[..., Any]
     features: int
-    num_classes: int | None
+    num_classes: _common.Classes
     dropout: float
     dtype: Any
 
@@ -40,7 +40,7 @@ def mlp(
     depth: int = 3,
     activation: Callable[..., Any] = _common.selu,
     features: int = 0,
-    num_classes: int | None = None,
+    num_classes: _common.Classes = None,
     dropout: float = 0.0,
     dtype: Any = None,
 ) -> types.Model:

@@ -21,7 +21,7 @@ class _MLP(nnx.Module):
         width: int,
         depth: int,
         activation: Callable[..., Any],
-        num_classes: int | None,
+        num_classes: _common.Classes,
         dropout: float,
     ) -> None:
         self.activation, self.depth = activation, depth
@@ -30,10 +30,12 @@ class _MLP(nnx.Module):
         sizes = [size + 1, *[width] * depth, size]
         for i in range(depth + 1):
             setattr(self, f"layer_{i}", nnx.Linear(sizes[i], sizes[i + 1], rngs=rngs))
-        if cond is not None and _common.check_labels(cond, num_classes):
-            self.condition = nnx.Embed(num_classes + 1, width, rngs=rngs)
-        elif cond is not None:
-            self.condition = nnx.Linear(cond.shape[-1], width, use_bias=False, rngs=rngs)
+        given = {} if cond is None else _common.parts(cond, num_classes)
+        for name, (part, classes) in given.items():
+            if _common.check_labels(part, classes, name):
+                setattr(self, name, nnx.Embed(classes + 1, width, rngs=rngs))
+            else:
+                setattr(self, name, nnx.Linear(part.shape[-1], width, use_bias=False, rngs=rngs))
 
     def __call__(self, t: Any, x: Any, cond: Any, key: Any) -> Any:
         keys = [None] * self.depth if key is None else jax.random.split(key, self.depth)
@@ -41,7 +43,8 @@ class _MLP(nnx.Module):
         for i in range(self.depth):
             h = getattr(self, f"layer_{i}")(h)
             if i == 0 and cond is not None:
-                h = h + self.condition(cond)
+                for name, (part, _) in _common.parts(cond).items():
+                    h = h + getattr(self, name)(part)
             h = self.dropout(self.activation(h), deterministic=key is None, rngs=keys[i])
         return getattr(self, f"layer_{self.depth}")(h).reshape(x.shape)
 
@@ -51,7 +54,7 @@ def nnx_mlp(
     width: int = 64,
     depth: int = 3,
     activation: Callable[..., Any] = _common.selu,
-    num_classes: int | None = None,
+    num_classes: _common.Classes = None,
     dropout: float = 0.0,
 ) -> types.Model:
     """v = W f(… f(W [x, t] + b) …) + b, written with `flax.nnx`: a pattern to copy.

@@ -37,7 +37,7 @@ class _ResMLP(nn.Module):
     depth: int
     expand: int
     features: int
-    num_classes: int | None
+    num_classes: _common.Classes
     dropout: float
     dtype: Any
 
@@ -64,7 +64,7 @@ def resmlp(
     depth: int = 4,
     expand: int = 2,
     features: int = 64,
-    num_classes: int | None = None,
+    num_classes: _common.Classes = None,
     dropout: float = 0.0,
     dtype: Any = None,
 ) -> types.Model:
