@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
+from fmjax import paths
 from fmjax.types import PRNGKey
 
 
@@ -108,3 +109,29 @@ def normal(key: PRNGKey, like: Float[Array, "..."]) -> Float[Array, "..."]:
     """Standard normal numbers."""
     # drawn flat: XLA compiles a vector's draw 4 times faster on the CPU
     return jax.random.normal(key, (like.size,), like.dtype).reshape(like.shape)
+
+
+def renoise(path: paths.Path, low: float, high: float) -> tuple[float, float]:
+    """What is kept of x_high, and how much noise it takes, to have the law of x_low."""
+    (a_low, s_low), (a_high, s_high) = (
+        (float(path.alpha(jnp.float32(t))), float(path.sigma(jnp.float32(t)))) for t in (low, high)
+    )
+    keep = a_low / a_high
+    return keep, float(np.sqrt(max(s_low**2 - (keep * s_high) ** 2, 0.0)))
+
+
+def given(a: Any, like: Float[Array, " b *d"], name: str) -> Array:
+    """One array for all examples or one for each, of the shape of `like`; ValueError otherwise.
+
+    Its last axis may have length 1, as that of a mask of colour images.
+    """
+    a = jnp.asarray(a)
+    one = a[None] if a.ndim == like.ndim - 1 else a
+    rows, channels = like.shape[:1], like.shape[-1:]
+    fits = one.ndim == like.ndim and one.shape[:1] in ((1,), rows)
+    if not fits or one.shape[1:-1] != like.shape[1:-1] or one.shape[-1:] not in ((1,), channels):
+        raise ValueError(
+            f"{name} has shape {a.shape}: expected that of one example, {like.shape[1:]}, or one "
+            f"for each of {rows[0]}, in the space of the model (encoded by the run's codec)"
+        )
+    return jnp.broadcast_to(one, like.shape)

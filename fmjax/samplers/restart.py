@@ -51,7 +51,7 @@ def restart(
                 f"interval {interval}, repeats={repeats}, from t0={t0} to t1={t1} in {steps} "
                 "steps: expected t0 ≤ a < b < t1, at least one step apart, and 0 repeats or more"
             )
-        keep, fresh = _renoise(path, float(times[low]), float(times[high]))
+        keep, fresh = _common.renoise(path, float(times[low]), float(times[high]))
     again = repeats * [*range(low, high)]
     order = np.array([*range(high), *again, *range(high, steps)])
     jumps = np.zeros(len(order), bool)
@@ -72,12 +72,3 @@ def restart(
 
 # a velocity gives the score only if x0 is normal and independent of x1 (`assemble` warns)
 restart.needs_independent_normal = True
-
-
-def _renoise(path: paths.Path, low: float, high: float) -> tuple[float, float]:
-    """What is kept of x_high, and how much noise it takes, to have the law of x_low."""
-    (a_low, s_low), (a_high, s_high) = (
-        (float(path.alpha(jnp.float32(t))), float(path.sigma(jnp.float32(t)))) for t in (low, high)
-    )
-    keep = a_low / a_high
-    return keep, float(np.sqrt(max(s_low**2 - (keep * s_high) ** 2, 0.0)))
