@@ -227,7 +227,8 @@ def attend(
 
 
 def _attend(q: Any, k: Any, v: Any) -> Array:
-    logits = jnp.einsum("bnhd,bmhd->bhnm", q, k, preferred_element_type=jnp.float32)
+    precise = jnp.promote_types(q.dtype, jnp.float32)
+    logits = jnp.einsum("bnhd,bmhd->bhnm", q, k, preferred_element_type=precise)
     weights = jax.nn.softmax(logits * q.shape[-1] ** -0.5, axis=-1)
     return jnp.einsum("bhnm,bmhd->bnhd", weights.astype(v.dtype), v)
 
