@@ -23,6 +23,9 @@ from pathlib import Path
 ONLY = {
     "n": ("sample",),
     "cond": ("sample",),
+    "image": ("sample",),
+    "mask": ("sample",),
+    "strength": ("sample",),
     "seed": ("sample",),
     "step": ("sample", "evaluate"),
     "ema": ("sample", "evaluate"),
@@ -47,7 +50,14 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
         help="train (then evaluate), prepare the data only, sample or evaluate a trained run",
     )
     add("--n", type=int, help="sample: how many (default 64)")
-    add("--cond", help="sample: conditions, such as 3,5 (repeated in turn)")
+    add("--cond", action="append", metavar="WORDS",
+        help='sample: conditions, such as 3,5 (repeated in turn). Of several parts: '
+        '"group=food,style=line;group=flags", ";" between conditions, parts left out are absent. '
+        "May be given again")  # fmt: skip
+    add("--image", metavar="FILE", help="sample: variants of this image (PNG, JPEG)")
+    add("--strength", type=float,
+        help="sample: how far from the image, above 0 to 1 (default 0.6)")  # fmt: skip
+    add("--mask", metavar="FILE", help="sample: paint only where this image is white")
     add("--seed", type=int, help="sample: the seed (default 0; a run's own is --config.seed)")
     add("--step", type=int, help="sample, evaluate: which checkpoint (default: the newest)")
     add("--ema", type=float, help="sample, evaluate: which EMA decay (default: the first)")
@@ -79,6 +89,13 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
     if args.mode != "prepare" and args.workdir is None:
         parser.error(f"--mode={args.mode} needs --workdir=DIR")
     return args, [word.removeprefix("--config.") for word in rest]
+
+
+def conditions(given: list[str] | None) -> list[str]:
+    """One word a condition: split at ';', and where there are no parts ('='), at ',', too."""
+    texts = [text for each in given or () for text in each.split(";")]
+    words = [[text] if "=" in text or ";" in "".join(given) else text.split(",") for text in texts]
+    return [word.strip() for several in words for word in several if word.strip()]
 
 
 def start_jax(args: argparse.Namespace) -> None:
@@ -125,7 +142,10 @@ def main(argv: list[str]) -> int:
                     args.workdir,
                     changes,
                     n=64 if args.n is None else args.n,
-                    cond=[word for word in (args.cond or "").split(",") if word],
+                    cond=conditions(args.cond),
+                    image=args.image,
+                    mask=args.mask,
+                    strength=args.strength,
                     seed=args.seed or 0,
                     ema=args.ema,
                     step=args.step,

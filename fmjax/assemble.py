@@ -86,7 +86,7 @@ def assemble(config: dict[str, Any], teacher: tuple[Any, Params] | None = None) 
         sampler,
         build("guidance", **offered) or None,
         build("evaluators", **offered),
-        build("pictures"),
+        build("pictures", **offered),
         teacher,
     )
 

@@ -110,18 +110,20 @@ class Samples:
         """The first `n` samples, in data space, as host arrays."""
         if self._batch is None or len(self._batch.x1) < n:
             began = time.monotonic()
-            cond = jax.tree.map(lambda c: np.resize(c, (n, *c.shape[1:])), self._conditions(n))
+            cond = self.conditions(n)
             batch, self.info = self._generate(self._params, self._key, cond, n)
             check_finite(batch.x1)
             self._batch = batch
             self.seconds += time.monotonic() - began
         return jax.tree.map(lambda x: x[:n], self._batch)
 
-    def _conditions(self, n: int) -> Any:
-        if self._cond is not None or self._data.spec.cond is None:
-            return self._cond
-        rows = self._data.splits[self._split]
-        return self._data.take(self._split, min(n, rows) if rows else n).cond
+    def conditions(self, n: int) -> Any:
+        """The conditions of the first `n` samples."""
+        cond = self._cond
+        if cond is None and self._data.spec.cond is not None:
+            rows = self._data.splits[self._split]
+            cond = self._data.take(self._split, min(n, rows) if rows else n).cond
+        return jax.tree.map(lambda c: np.resize(c, (n, *c.shape[1:])), cond)
 
 
 def check_finite(x1: np.ndarray) -> None:

@@ -11,10 +11,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, PyTree
 
 Net = Callable[..., Any]
-Scale = float | int | Float[Array, ""] | Float[Array, " b"]
+Scale = float | int | Float[Array | np.ndarray, ""] | Float[Array | np.ndarray, " b"]
 Interval = tuple[float | int, float | int]
 EVERYWHERE = (0.0, 1.0)
 

@@ -1,5 +1,7 @@
 """What a trained run is used for: loading it in a notebook, sampling it, evaluating it again."""
 
+import functools
+import inspect
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -9,8 +11,10 @@ import jax
 import numpy as np
 
 from fmjax import assemble, checkpoint, codecs, evaluate, judge, pictures, record, settings, train
+from fmjax import config as configs
 from fmjax.assemble import Parts
 from fmjax.config import ConfigError
+from fmjax.samplers import inpaint, partial
 from fmjax.types import Batch, Data, Params
 
 
@@ -25,6 +29,7 @@ class Loaded(NamedTuple):
     params: Params
     config: dict[str, Any]
     pictures: dict[str, Callable[..., Any]]
+    draw: Callable[..., Any]
 
 
 def load(
@@ -38,6 +43,9 @@ def load(
 
     `sample(n, cond=None, seed=0)`: `cond` holds `n` conditions (or words that name them, such as
     "3"); None takes the test split's. Of several seeds that ran together, the first.
+    With `image` (in data space, one or `n`) they are made from it, all at once: by `strength`
+    (0.6) of noise, or where `mask` (of its height and width) is true, the rest as it is.
+    `draw(n, cond, guidance=…, sampler=…, noise=…)`: `judge.Draw`, to compose and blend conditions.
     `changes`: config changes such as "sampler.steps=50".
     """
     workdir = Path(workdir)
@@ -47,14 +55,72 @@ def load(
     generate = assemble.make_generate(parts)
     data = parts.datas[0]
 
-    def sample(n: int, cond: Any = None, seed: int = 0) -> Batch:
+    def sample(
+        n: int,
+        cond: Any = None,
+        seed: int = 0,
+        *,
+        image: Any = None,
+        mask: Any = None,
+        strength: float | int | None = None,
+    ) -> Batch:
         # a run's own keys are split from its seed: this one is none of them
         key = jax.random.fold_in(jax.random.split(jax.random.key(seed), 4)[3], 0)
         given = None if cond is None else conditions(data, cond, n)
-        return evaluate.Samples(generate, params, key, data, cond=given)(n)
+        samples = evaluate.Samples(generate, params, key, data, cond=given)
+        if image is None:
+            if mask is not None or strength is not None:
+                raise ConfigError("a mask or a strength is for an image, and there is none")
+            return samples(n)
+        given = samples.conditions(n)
+        draw = judge.Draw(parts, params, key)
+        x1 = edited(parts, draw, n, given, image=image, mask=mask, strength=strength)
+        return Batch(x1, given)
 
     net = train.bind(parts.model, params)
-    return Loaded(net, sample, parts.codec, data, parts.model, params, parts.config, parts.pictures)
+    draw = judge.Draw(parts, params, jax.random.split(jax.random.key(0), 4)[3])
+    return Loaded(
+        net, sample, parts.codec, data, parts.model, params, parts.config, parts.pictures, draw
+    )
+
+
+def edited(
+    parts: Parts, draw: judge.Draw, n: int, cond: Any, *, image: Any, mask: Any, strength: Any
+) -> np.ndarray:
+    """`n` variants of an image, or of `n`: partly noised, or painted where the mask is true."""
+    if parts.config["bridge"]:
+        raise ConfigError(
+            "images are noised along the run's path, and this run has a bridge with noise of its "
+            "own (config.bridge)"
+        )
+    if mask is not None and strength is not None:
+        raise ConfigError("strength is for whole images: leave out it or the mask")
+    path = configs.build(parts.config["path"], "config.path")
+    spec, image = parts.datas[0].spec.x1, np.asarray(image)
+    if image.shape not in (spec.shape, (n, *spec.shape)):
+        raise ConfigError(
+            f"the image has shape {list(image.shape)}, those of this run have {list(spec.shape)} "
+            "(height, width, channels): resize or crop it, and match its colours"
+        )
+    many = np.broadcast_to(image, (n, *spec.shape)).astype(spec.dtype)
+    rows = {"image": np.asarray(parts.codec.encode(many))}
+    if mask is None:
+        options = {"strength": 0.6 if strength is None else strength, "sampler": draw.sampler}
+        if not 0 < options["strength"] <= 1:
+            raise ConfigError(f"strength {strength}: expected above 0 (the image) to 1 (all noise)")
+        sampler = functools.partial(partial.partial, path=path, **options)
+        return draw(n, cond, sampler=sampler, rows=rows)
+    mask = np.asarray(mask).astype(bool)
+    if mask.shape != spec.shape[:2]:
+        raise ConfigError(
+            f"the mask has shape {list(mask.shape)}, images have {list(spec.shape[:2])} (height, "
+            "width): resize it without smoothing, so that it stays black and white"
+        )
+    coarse = inpaint.fitted(mask, *rows["image"].shape[1:3])[:, :, None]
+    sampler = functools.partial(inpaint.inpaint, path=path, mask=coarse, repeats=4)
+    painted = draw(n, cond, sampler=sampler, rows=rows)
+    # a codec may change pixels that are known
+    return np.where(mask[None, :, :, None], painted, many)
 
 
 def conditions(data: Data, cond: Any, n: int) -> Any:
@@ -140,13 +206,25 @@ def sample_run(
     seed: int = 0,
     ema: float | None = None,
     step: int | None = None,
+    image: str | os.PathLike[str] | None = None,
+    mask: str | os.PathLike[str] | None = None,
+    strength: float | int | None = None,
     say: Callable[[str], None] = print,
 ) -> int:
-    """Draw `n` samples into `samples/`; `cond`: words read by the data, repeated in turn."""
+    """Draw `n` samples into `samples/`; `cond`: words read by the data, repeated in turn.
+
+    `image`, `mask`: files (PNG, JPEG); the mask is white where to paint. See `load`.
+    """
     if n < 1:
         raise ConfigError(f"--n={n}: expected at least 1")
     loaded = load(workdir, ema=ema, step=step, changes=changes)
-    batch = loaded.sample(n, [cond[i % len(cond)] for i in range(n)] if cond else None, seed)
+    words = [cond[i % len(cond)] for i in range(n)] if cond else None
+    options = {
+        "image": None if image is None else _in_data_space(loaded, image),
+        "mask": None if mask is None else _read(pictures.read_mask, mask),
+        "strength": strength,
+    }
+    batch = loaded.sample(n, words, seed, **options)
     if jax.process_index() == 0:
         folder = workdir / "samples"
         folder.mkdir(exist_ok=True)
@@ -155,8 +233,40 @@ def sample_run(
             cond_arrays = {f"cond_{part}": array for part, array in batch.cond.items()}
         np.savez(folder / "samples.npz", x1=batch.x1, **cond_arrays)
         drawn = ["samples.npz", *_draw(loaded, batch, folder)]
+        if image is not None:
+            low, high = _ends(loaded)
+            row = np.stack([options["image"], *batch.x1])
+            pictures.strip(row, low=low, high=high).savefig(folder / "edited.png")
+            drawn.append("edited.png")
         say(f"in {folder}: {', '.join(drawn)}; x1 has shape {batch.x1.shape}")
     return 0
+
+
+def _read(reader: Callable[..., np.ndarray], *args: Any) -> np.ndarray:
+    try:
+        return reader(*args)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
+
+def _ends(loaded: Loaded) -> tuple[float, float]:
+    """Black and white in data space, the `low` and `high` that the config knows."""
+    nodes = [loaded.config["codec"], *loaded.config["pictures"].values()]
+    ends = [(n["low"], n["high"]) for n in nodes if {"low", "high"} <= set(n)]
+    shape = loaded.data.spec.x1.shape
+    if not ends or len(shape) != 3:
+        raise ConfigError(
+            f"--image: examples of shape {list(shape)} and a config without `low` and `high` "
+            "(of its codec or a picture) tell no way from files; in Python give arrays in data "
+            "space, fmjax.load(workdir).sample(n, image=…)"
+        )
+    return ends[0]
+
+
+def _in_data_space(loaded: Loaded, file: str | os.PathLike[str]) -> np.ndarray:
+    (low, high), spec = _ends(loaded), loaded.data.spec.x1
+    values = _read(pictures.read_image, file, spec.shape[-1]) * (high - low) + low
+    return np.round(values) if np.issubdtype(spec.dtype, np.integer) else values
 
 
 def _draw(loaded: Loaded, batch: Batch, folder: Path) -> list[str]:
@@ -168,6 +278,8 @@ def _draw(loaded: Loaded, batch: Batch, folder: Path) -> list[str]:
     names = []
     for name, picture in loaded.pictures.items():
         try:
+            if "draw" in inspect.signature(picture).parameters:
+                continue  # it samples on its own, whatever was asked for
             picture(loaded.data, lambda n: batch, paths).savefig(folder / f"{name}.png")
             names.append(f"{name}.png")
         except pictures.NotDrawn:

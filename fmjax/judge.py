@@ -11,7 +11,7 @@ import numpy as np
 
 from fmjax import assemble, evaluate, pictures, record, train
 from fmjax.assemble import Parts
-from fmjax.types import Params
+from fmjax.types import Data, Params
 
 # every evaluator's figures, and the samples they are of
 Judged = tuple[dict[str, Any], evaluate.Samples]
@@ -59,10 +59,12 @@ def judge(
     """Evaluate (unless these parameters just were), and draw every picture into `workdir`."""
     key = assemble.keys(parts.config)[2]
     results, samples = judged or figures(parts, generate, params, key)
-    paths = functools.partial(_paths, parts, of_seed(parts, params, 0))
+    own, first = of_seed(parts, params, 0), key if parts.config["seeds"] == 1 else key[0]
+    paths = functools.partial(_paths, parts, own)
+    draw = Draw(parts, own, jax.random.fold_in(first, 2))
     for name, picture in parts.pictures.items():
         try:
-            figure = picture(parts.datas[0], samples, paths)
+            figure = picture_of(picture, parts.datas[0], samples, paths, draw)
         except pictures.NotDrawn as reason:
             say(f"no picture {name}: {reason}")
             continue
@@ -73,6 +75,59 @@ def judge(
         if lines:
             pictures.loss_curve(lines).savefig(workdir / "loss.png")
     return results
+
+
+def picture_of(
+    picture: Callable[..., Any], data: Data, samples: Any, paths: Any, draw: "Draw"
+) -> Any:
+    """The figure; a picture with an argument `draw` is given it, and samples what it likes."""
+    takes = "draw" in inspect.signature(picture).parameters
+    return picture(data, samples, paths, **({"draw": draw} if takes else {}))
+
+
+class Draw:
+    """`draw(n, cond) -> x1 [n, *d]` in data space: under other guidance, with another sampler.
+
+    `guidance` and `sampler` are those of the run, to be built upon.
+    """
+
+    def __init__(self, parts: Parts, params: Params, key: Any) -> None:
+        self._parts, self._params, self._key = parts, params, key
+        self.guidance, self.sampler = parts.guidance, parts.sampler
+        self.codec = parts.codec
+
+    def __call__(
+        self,
+        n: int,
+        cond: Any = None,
+        *,
+        noise: Any = None,
+        guidance: Callable[..., Any] | None = None,
+        sampler: Callable[..., Any] | None = None,
+        rows: Mapping[str, Any] | None = None,
+    ) -> np.ndarray:
+        """All `n` at once, compiled anew.
+
+        cond:     `n` conditions. `noise`: row i starts from noise number noise[i] < n.
+        guidance: `(net, **rows) -> net` instead of the run's; `sampler`: `(net, key, x0, cond,
+                  **rows) -> (x1, Info)` instead of the run's.
+        rows:     arrays of `n` rows that these take, such as a scale for each example.
+        """
+        parts, rows = self._parts, dict(rows or {})
+        size = parts.parallel.rows.mesh.size
+        index = np.resize(np.arange(n), -(-n // size) * size)
+        numbers = (np.arange(n) if noise is None else np.asarray(noise))[index]
+        cond, rows = jax.tree.map(lambda a: np.asarray(a)[index], (cond, rows))
+        source = lambda key, like: parts.source(key, like)[numbers]  # noqa: E731
+        changed = parts._replace(source=source)
+        if guidance is not None:
+            changed = changed._replace(guidance=functools.partial(guidance, **rows))
+        if sampler is not None:
+            changed = changed._replace(sampler=functools.partial(sampler, **rows))
+        generate = assemble.make_generate(changed, chunk=len(index))
+        x1 = generate(self._params, self._key, cond, len(index))[0].x1[:n]
+        evaluate.check_finite(x1)
+        return x1
 
 
 def _paths(parts: Parts, params: Params, n: int, points: int = 9) -> tuple[Any, Any]:

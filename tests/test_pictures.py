@@ -57,6 +57,38 @@ def test_a_grid_that_too_few_samples_cannot_fill_is_not_drawn():
         pictures.grid(DATA, lambda n: images([0] * n), nothing, low=0.0, high=1.0, n=2)
 
 
+def test_the_grid_takes_the_classes_of_a_part():
+    batch = images([0] * 6)._replace(cond={"a": np.arange(6) // 3, "b": np.arange(6) % 2})
+    names = {"a": ("x", "y"), "b": ("z", "w")}
+    np.testing.assert_array_equal(pictures._by_class(batch, names, 2), [[0, 1], [3, 4]])
+    np.testing.assert_array_equal(pictures._by_class(batch, names, 2, "b"), [[0, 2], [1, 3]])
+    for wrong, of in [(names, "c"), (("x", "y"), "a")]:
+        with pytest.raises(ValueError, match=f"of='{of}'"):
+            pictures._by_class(batch, wrong, 2, of)
+
+
+def test_a_strip_is_filled_up_with_white():
+    picture = shown(pictures.strip(images([0] * 3).x1, low=0, high=4, columns=2))
+    assert picture.shape == (20, 20)
+    assert (picture[5, 5], picture[5, 15], picture[15, 5], picture[15, 15]) == (0, 0.25, 0.5, 1)
+
+
+def test_files_are_images_in_the_channels_of_the_run(tmp_path):
+    grey, colour, clear = (tmp_path / f"{name}.png" for name in ("grey", "colour", "clear"))
+    rows = np.linspace(0, 1, 12).reshape(2, 6)
+    matplotlib.image.imsave(grey, rows, cmap="gray", vmin=0, vmax=1)
+    matplotlib.image.imsave(colour, rows.reshape(2, 2, 3))
+    matplotlib.image.imsave(clear, np.zeros((2, 2, 4)))
+    np.testing.assert_allclose(pictures.read_image(grey, 1)[..., 0], rows, atol=0.01)
+    np.testing.assert_allclose(pictures.read_image(grey, 3)[..., 2], rows, atol=0.01)
+    np.testing.assert_allclose(pictures.read_image(colour, 3), rows.reshape(2, 2, 3), atol=0.01)
+    np.testing.assert_array_equal(pictures.read_mask(grey), rows > 0.5)
+    with pytest.raises(ValueError, match="is in colour, the images of this run are grey: convert"):
+        pictures.read_image(colour, 1)
+    with pytest.raises(ValueError, match="transparent"):
+        pictures.read_image(clear, 3)
+
+
 def test_trajectories_run_from_left_to_right():
     def paths(n):
         ts = np.linspace(0, 1, 3)

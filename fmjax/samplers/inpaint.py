@@ -98,6 +98,19 @@ def inpaint(
     return jnp.where(mask, x, image).astype(x0.dtype), Info(nfe.sum(axis=0))
 
 
+def fitted(mask: Any, rows: int, columns: int) -> np.ndarray:
+    """A mask of pixels `[h, w, …]` on a coarser grid, such as that of latents, true where any is.
+
+    ValueError unless h and w are the same multiple of rows and columns.
+    """
+    mask = np.asarray(mask, bool)
+    h, w, *rest = mask.shape
+    if h % rows or w % columns or h // rows != w // columns:
+        raise ValueError(f"a mask of {h}x{w} does not fit a grid of {rows}x{columns}")
+    blocks = mask.reshape(rows, h // rows, columns, w // columns, *rest)
+    return blocks.any(axis=(1, 3))
+
+
 def _walk(steps: int, repeats: int, jump: int) -> tuple[np.ndarray, np.ndarray]:
     """The stretches in the order they are walked, and the time each is reached from."""
     order, back = [], []
