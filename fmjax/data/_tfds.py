@@ -124,7 +124,13 @@ def example_reader(
 
 
 def stack(examples: list[Batch]) -> Batch:
-    """Examples to one batch."""
+    """Examples to one batch. ValueError: their shapes differ."""
+    shapes = {np.shape(example.x1): None for example in examples}
+    if len(shapes) > 1:
+        raise ValueError(
+            f"images of one set have the shapes {', '.join(map(str, list(shapes)[:3]))}; bring "
+            "them to one size with transform=dict(name='fmjax.data.resize:resized', size=…)"
+        )
     return jax.tree.map(lambda *leaves: np.stack(leaves), *examples)
 
 

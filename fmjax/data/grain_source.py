@@ -4,10 +4,9 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import grain
 import numpy as np
 
-from fmjax.data import _common, _tfds
+from fmjax.data import _grain, _tfds
 from fmjax.types import Batch, Data
 
 
@@ -43,50 +42,17 @@ def tfds_grain(
     made = _tfds.opened(builder, data_dir=data_dir, prepare=prepare)
     read = _tfds.example_reader(made, image=image, label=label, transform=transform)
     sources = _tfds.splits_of(made, splits)
-    rows = {name: len(source) for name, source in sources.items()}
-    share = _common.local_share(batch_size, process)
-    options = grain.ReadOptions(num_threads=workers, prefetch_buffer_size=ahead)
 
     def load(split: str, chosen: np.ndarray) -> Batch:
         return _tfds.stack([read(sources[split][int(row)]) for row in chosen])
 
-    def batches(split: str) -> grain.MapDataset:
-        # the order of the whole set first, then this process's part of each global batch:
-        # an element is one batch, so a thread decodes nothing that another process needs
-        order = grain.MapDataset.range(rows[split]).seed(seed).shuffle().repeat().batch(batch_size)
-        return order.map(lambda chosen: load(split, chosen[slice(*share)]))
-
-    readers = {name: _Reader(batches(name), options) for name in sources}
-
-    def batch(split: str, step: int) -> Batch:
-        _common.check_split(split, rows)
-        return readers[split](step)
-
-    def take(split: str, n: int | None) -> Batch:
-        _common.check_split(split, rows)
-        return load(split, _common.fixed_rows(split, rows[split], n))
-
-    spec = _common.spec_of(load(next(iter(sources)), np.arange(1)))
-    return Data(spec, rows, take, batch=batch, **_tfds.classes(made, label))
-
-
-class _Reader:
-    """Element `step` of a pipeline; an iterator that reads ahead serves steps asked in order."""
-
-    def __init__(self, batches: grain.MapDataset, options: grain.ReadOptions) -> None:
-        self._batches, self._options = batches, options
-        self._iterator: Any = None
-        self._next: int | None = None
-
-    def __call__(self, step: int) -> Batch:
-        if step != self._next:
-            self._start(step)
-        self._next = None  # should reading fail, the next call starts anew
-        batch = next(self._iterator)
-        self._next = step + 1
-        return batch
-
-    def _start(self, step: int) -> None:
-        if self._iterator is not None:
-            self._iterator.close()
-        self._iterator = iter(self._batches[step:].to_iter_dataset(self._options))
+    return _grain.streamed(
+        {name: len(source) for name, source in sources.items()},
+        load,
+        batch_size=batch_size,
+        seed=seed,
+        process=process,
+        workers=workers,
+        ahead=ahead,
+        **_tfds.classes(made, label),
+    )
