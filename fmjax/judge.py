@@ -159,13 +159,23 @@ def depends_on(parts: Parts) -> dict[str, Any]:
         "sampler": _arguments(parts.sampler, parts.config["sampler"]),
         "guidance": _arguments(parts.guidance, parts.config["guidance"]),
         "evaluators": {
-            name: _arguments(evaluator, parts.config["evaluators"][name])
+            name: _arguments(evaluator, parts.config["evaluators"][name]) | _extractors(evaluator)
             for name, evaluator in parts.evaluators.items()
         },
         "source": parts.config["source"],
         "sample_chunk": parts.config["sample_chunk"],
         "ema": parts.config["ema"][0] if parts.config["ema"] else None,
         "rows": dict(parts.datas[0].splits),
+    }
+
+
+def _extractors(evaluator: Any) -> dict[str, Any]:
+    """What the networks that an evaluator compares in depend on, such as their files' hashes."""
+    bound = getattr(evaluator, "keywords", {})
+    return {
+        f"{name}_depends": dict(value.depends)
+        for name, value in bound.items()
+        if hasattr(value, "depends")
     }
 
 

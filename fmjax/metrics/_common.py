@@ -2,7 +2,7 @@
 
 import functools
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -114,9 +114,19 @@ def reference_draws(
         yield rows[rng.permutation(size)[:n]]
 
 
-def labels(batch: types.Batch) -> Int[np.ndarray, " n"]:
-    """The conditions of a batch as class labels. ValueError if they are anything else."""
-    cond = None if batch.cond is None else np.asarray(batch.cond)
+def labels(batch: types.Batch, of: str | None = None) -> Int[np.ndarray, " n"]:
+    """The conditions of a batch as class labels. ValueError if they are anything else.
+
+    `of`: which of several conditions, where they are a dict.
+    """
+    cond = batch.cond
+    if isinstance(cond, Mapping):
+        if of not in cond:
+            raise ValueError(f"conditions are {sorted(cond)}: name one with of=, got of={of!r}")
+        cond = cond[of]
+    elif of is not None:
+        raise ValueError(f"of={of!r} names one of several conditions, but there is only one")
+    cond = None if cond is None else np.asarray(cond)
     if cond is None or cond.ndim != 1 or not np.issubdtype(cond.dtype, np.integer):
         got = "none" if cond is None else f"{cond.dtype}{list(cond.shape)}"
         raise ValueError(
@@ -133,25 +143,27 @@ class Classifier(NamedTuple):
     features: Callable[[Any], Any]
 
 
-def classifier(data: types.Data, split: str = "train") -> Classifier:
+def classifier(data: types.Data, split: str = "train", of: str | None = None) -> Classifier:
     """A ReLU network 256-64 fitted on the real rows of `split`, once for each data set.
+
+    `of`: the condition that it reads, where they are a dict.
 
     Its seed is fixed, so every run on the same data has the same judge.
     Digits (1,437 rows): 2 s, 98 % on the test split. Not for photographs: it sees a flat vector,
     and 50,000 of them take minutes; pass the features of a pretrained network instead.
     """
-    return _fit(data.take, split, count(data, split, None))
+    return _fit(data.take, split, count(data, split, None), of)
 
 
 # Keyed by the function that yields the rows: a `Data` holds a dict and has no hash of its own.
-@functools.lru_cache(maxsize=2)
-def _fit(take: Callable[..., types.Batch], split: str, n: int) -> Classifier:
+@functools.lru_cache(maxsize=4)
+def _fit(take: Callable[..., types.Batch], split: str, n: int, of: str | None) -> Classifier:
     # Costs 1 s, which a run that never evaluates need not pay.
     import threadpoolctl
     from sklearn import exceptions, neural_network
 
     batch = take(split, n)
-    x, y = flat(batch.x1), labels(batch)
+    x, y = flat(batch.x1), labels(batch, of)
     # One scale for all coordinates: one each would blow up pixels that are almost constant in
     # the data, and the judge would then see nothing but a generator's faint noise in them.
     mean, scale = x.mean(axis=0), x.std() or 1.0
@@ -187,3 +199,42 @@ def flat_features(data: types.Data, x: Rows) -> Flat:
 def classifier_features(data: types.Data, x: Rows) -> Flat:
     """The 64 activations below the logits of the classifier fitted on the real training split."""
     return classifier(data).features(x)
+
+
+def title(features: Any, names: Mapping[str, str], other: str) -> str:
+    """A metric's name in an extractor's features: `names[extractor]`, or `other_extractor`.
+
+    ValueError unless `features` is an extractor of `fmjax.pretrained`.
+    """
+    if not hasattr(features, "stream"):
+        raise ValueError(
+            f"features={features!r} is no extractor of a pretrained network: give features=dict("
+            'name="fmjax.pretrained.efficientnet_lite0:extractor"), or use the evaluator '
+            "fmjax.metrics.frechet:frechet for features of other kinds"
+        )
+    return names.get(features.name, f"{other}_{features.name}")
+
+
+def suffix(split: str) -> str:
+    """What names say of the split that is compared with: nothing of "train", as published."""
+    return "" if split == "train" else f"_{split}"
+
+
+def feature_name(features: Any, name: str = "") -> str:
+    """What names say of a space of features: `name`, an extractor's own, "" for the data itself.
+
+    ValueError: another space, and no name for it.
+    """
+    if name or features is flat_features:
+        return name
+    if features is classifier_features:
+        return "classifier"
+    if not hasattr(features, "name"):
+        raise ValueError("features other than the data need a name=, which says so in the keys")
+    return features.name
+
+
+def named(title: str, features: Any, name: str = "") -> str:
+    """`title`, with the name of the features that it is measured in."""
+    space = feature_name(features, name)
+    return f"{title}_{space}" if space else title

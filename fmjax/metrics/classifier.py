@@ -26,23 +26,26 @@ def classifier_accuracy(
     *,
     split: str = "test",
     fit: str = "train",
+    of: str | None = None,
     n: int | None = None,
 ) -> dict[str, float]:
     """Share of generated examples that a classifier of real data gives the conditioned label.
 
     `conditional_accuracy`: over `n` generated rows (default: as many as `split`).
     `classifier_test_accuracy`: the classifier's own, over the real rows of `split`.
+    `of`: which of several conditions is the label; the names then end in it.
     They depend on the classifier (fitted on `fit`, fixed seed) and on the guidance scale.
     A generator above the classifier's own accuracy makes typical examples, not better ones:
     read it beside a distance. ValueError unless conditions are integer labels.
     """
     del net, key
     n = _common.count(data, split, n)
-    judge = _common.classifier(data, fit)
+    judge = _common.classifier(data, fit, of)
     test = data.take(split, _common.count(data, split, None))
     made = sample(n)
-    return {
-        "classifier_test_accuracy": accuracy(judge.predict(test.x1), _common.labels(test)),
-        "conditional_accuracy": accuracy(judge.predict(made.x1), _common.labels(made)),
+    found = {
+        "classifier_test_accuracy": accuracy(judge.predict(test.x1), _common.labels(test, of)),
+        "conditional_accuracy": accuracy(judge.predict(made.x1), _common.labels(made, of)),
         "conditional_n": float(n),
     }
+    return {f"{term}_{of}" if of else term: value for term, value in found.items()}

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from fmjax import types
-from fmjax.metrics import _common
+from fmjax.metrics import _common, _statistics
 
 
 def frechet_gaussian(
@@ -37,13 +37,9 @@ def frechet_distance(x: _common.Rows, y: _common.Rows) -> float:
     ValueError unless both n and m exceed d, below which the covariances are singular.
     """
     x, y = _common.pair(x, y)
-    n, d = min(len(x), len(y)), x.shape[1]
-    if n <= d:
-        raise ValueError(
-            f"{n} rows of {d} features give a singular covariance: "
-            f"pass at least {d + 1} rows (several times as many for a stable figure)"
-        )
-    return frechet_gaussian(*_moments(x), *_moments(y))
+    _statistics.check_enough(min(len(x), len(y)), x.shape[1])
+    a, b = _statistics.moments([x]), _statistics.moments([y])
+    return frechet_gaussian(a.mean, a.cov, b.mean, b.cov)
 
 
 def frechet(
@@ -53,7 +49,8 @@ def frechet(
     sample: Callable[[int], types.Batch],
     *,
     features: Callable[[types.Data, Any], Any] = _common.classifier_features,
-    name: str = "classifier",
+    name: str = "",
+    dims: int | None = None,
     split: str = "test",
     reference: str = "train",
     n: int | None = None,
@@ -62,28 +59,52 @@ def frechet(
     """Fréchet distance in `features` of generated rows to a split, as `frechet_{name}`.
 
     The mean over `draws` blocks of `n` rows; `frechet_{name}_floor`: over equally many and
-    large real draws of `reference`. `features(data, x)` maps rows to `[n, d]`; the default is
-    the last hidden layer of the classifier fitted on the real training split. The numbers
-    depend on that extractor and on n, and mean nothing beside those of another. The floor is
-    a little high: the classifier knows its training rows.
+    large real draws of `reference`, by the same estimator; `…_ratio`: the one over the other.
+    `features(data, x)` maps rows to `[n, d]`; the default is the last hidden layer of the
+    classifier fitted on the real training split. `dims`: only the first principal components of
+    the features of `reference`, where n is small beside d (n ≥ 20 dims is a stable figure).
+    The numbers depend on that extractor, dims and n, and mean nothing beside those of another.
+    The floor is a little high: the classifier knows its training rows.
+    Not for FID, which has other sets and sizes: `fmjax.metrics.fid`.
     """
     del net
+    title = f"frechet_{_common.feature_name(features, name) or 'data_space'}"
     n = _common.count(data, split, n)
-    y = features(data, _common.real(data, split, n))
-    made = np.split(features(data, _common.generated(sample, n * draws)), draws)
+    project, width = _projection(data, reference, features, dims)
+    y = project(_common.real(data, split, n))
+    _statistics.check_enough(n, y.shape[1])
+    made = np.split(project(_common.generated(sample, n * draws)), draws)
     real = _common.reference_draws(key, data, split, reference, n, draws)
+    found = float(np.mean([frechet_distance(x, y) for x in made]))
+    floor = float(np.mean([frechet_distance(project(rows), y) for rows in real]))
     return {
-        f"frechet_{name}": float(np.mean([frechet_distance(x, y) for x in made])),
-        f"frechet_{name}_floor": float(
-            np.mean([frechet_distance(features(data, rows), y) for rows in real])
-        ),
-        f"frechet_{name}_n": float(n),
-        f"frechet_{name}_draws": float(draws),
+        title: found,
+        f"{title}_floor": floor,
+        f"{title}_ratio": found / floor if floor else float("inf"),
+        f"{title}_n": float(n),
+        f"{title}_draws": float(draws),
+        f"{title}_dims": float(y.shape[1]),
+        f"{title}_of_dims": float(width or y.shape[1]),
     }
 
 
-def _moments(x: _common.Flat) -> tuple[Any, Any]:
-    return x.mean(axis=0), np.atleast_2d(np.cov(x, rowvar=False))
+def _projection(
+    data: types.Data, reference: str, features: Callable[..., Any], dims: int | None
+) -> tuple[Callable[[Any], Any], int | None]:
+    """Features, or their first `dims` principal components in `reference`; and how many there are.
+
+    ValueError: `dims` is not between 1 and the number of features.
+    """
+    if dims is None:
+        return lambda x: features(data, x), None
+    rows = features(data, _common.real(data, reference, _common.count(data, reference, None)))
+    width = rows.shape[1]
+    if not 1 <= dims <= width:
+        raise ValueError(f"dims={dims} of {width} features: expected 1 to {width}, or None")
+    real = _statistics.moments([rows])
+    # eigenvalues ascend
+    axes = np.linalg.eigh(real.cov)[1][:, : -dims - 1 : -1]
+    return lambda x: (np.asarray(features(data, x), np.float64) - real.mean) @ axes, width
 
 
 def _root(cov: Any) -> Any:

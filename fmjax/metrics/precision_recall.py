@@ -60,8 +60,7 @@ def manifold(
     training rows earn nothing; the paper takes the training set.
     """
     del net
-    if features is not _common.flat_features and not name:
-        raise ValueError("features other than the data need a name=, which says so in the keys")
+    name = _common.feature_name(features, name)
     n = _common.count(data, split, n)
     y = features(data, _common.real(data, split, n))
     x = features(data, _common.generated(sample, n))

@@ -57,6 +57,37 @@ def digits():
     return fake_data({"train": (x[:1437], y[:1437]), "test": (x[1437:], y[1437:])})
 
 
+@pytest.fixture(scope="session")
+def images():
+    """Bytes `[8, 8, 3]`, 200 to train and 60 to test, of the classes dark (0) and bright (1)."""
+    rng = np.random.default_rng(0)
+    bright = np.arange(260) % 2
+    x = rng.integers(0, 128, (260, 8, 8, 3)) + 128 * bright[:, None, None, None]
+    x, bright = x.astype(np.uint8), bright.astype(np.int32)
+    return fake_data({"train": (x[:200], bright[:200]), "test": (x[200:], bright[200:])})
+
+
+@pytest.fixture
+def extractor():
+    """The means of the channels, on a scale of 1, as if a pretrained network had made them."""
+    return make_extractor()
+
+
+@pytest.fixture
+def make_extractor_named():
+    return make_extractor
+
+
+def make_extractor(name="tiny", sha256="0", low=0, high=255):
+    from fmjax.pretrained import _features
+
+    def apply(params, images):
+        return images.mean(axis=(1, 2)) * params
+
+    depends = {"sha256": sha256}
+    return _features.Extractor(name, np.float32(1 / 255), apply, 3, depends, low, high, chunk=16)
+
+
 @pytest.fixture
 def key():
     return jax.random.key(0)

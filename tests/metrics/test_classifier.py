@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from fmjax import types
 from fmjax.metrics import _common, classifier
 
 
@@ -38,3 +39,17 @@ def test_faint_noise_in_constant_pixels_changes_no_label(digits):
 def test_unconditional_data_is_refused(key, normal, fresh, make_sample):
     with pytest.raises(ValueError, match=r"needs one integer label .* got none"):
         classifier.classifier_accuracy(None, key, normal, make_sample(fresh))
+
+
+def test_one_of_several_conditions_is_read(key, digits, make_sample):
+    def several(split, n=None):
+        x1, cond, *_ = digits.take(split, n)
+        return types.Batch(x1, {"digit": cond, "even": cond % 2})
+
+    data, test = digits._replace(take=several), several("test")
+    out = classifier.classifier_accuracy(None, key, data, lambda n: test, of="even")
+    ends = ("classifier_test_accuracy", "conditional_accuracy", "conditional_n")
+    assert set(out) == {f"{end}_even" for end in ends}
+    assert out["conditional_accuracy_even"] >= 0.95
+    with pytest.raises(ValueError, match=r"conditions are \['digit', 'even'\]"):
+        classifier.classifier_accuracy(None, key, data, lambda n: test, of="odd")

@@ -48,10 +48,12 @@ def test_evaluator_in_classifier_features(key, digits, make_sample):
     good = frechet.frechet(None, key, digits, make_sample(x1))
     noise = np.random.default_rng(0).normal(size=x1.shape).astype(np.float32)
     bad = frechet.frechet(None, key, digits, make_sample(x1 + noise))
-    ends = ("", "_floor", "_n", "_draws")
+    ends = ("", "_floor", "_ratio", "_n", "_draws", "_dims", "_of_dims")
     assert set(good) == {f"frechet_classifier{end}" for end in ends}
     assert (good["frechet_classifier_n"], good["frechet_classifier_draws"]) == (360, 5)
     assert good["frechet_classifier"] == pytest.approx(good["frechet_classifier_floor"], rel=0.4)
+    ratio = good["frechet_classifier"] / good["frechet_classifier_floor"]
+    assert good["frechet_classifier_ratio"] == pytest.approx(ratio)
     assert bad["frechet_classifier"] > 4 * good["frechet_classifier"]
     assert all(isinstance(value, float) for value in good.values())
     with pytest.raises(ValueError, match="64 rows of 64 features"):
@@ -65,3 +67,29 @@ def test_evaluator_in_other_features_names_them(key, normal, fresh, make_sample)
     )
     assert out["frechet_data_space"] == pytest.approx(2, rel=0.3)
     assert out["frechet_data_space_floor"] < 0.1
+
+
+def test_principal_components_are_those_of_the_real_features(key, normal, make_data, make_sample):
+    # three coordinates, of which one hardly varies and the last is constant
+    scale = np.array([1, 3, 1e-3], np.float32)
+    rows = np.random.default_rng(0).normal(size=(900, 3)).astype(np.float32) * scale
+    data = make_data({"train": (rows[:600], None), "test": (rows[600:], None)})
+    moved = make_sample(np.tile(rows, (2, 1)) + np.array([0, 5, 0], np.float32))
+    options = {"features": _common.flat_features, "draws": 2}
+    one = frechet.frechet(None, key, data, moved, dims=1, **options)
+    assert one["frechet_data_space"] == pytest.approx(25, rel=0.2)
+    assert (one["frechet_data_space_dims"], one["frechet_data_space_of_dims"]) == (1, 3)
+    # all of them: a rotation, which changes nothing
+    every = frechet.frechet(None, key, data, moved, dims=3, **options)
+    plain = frechet.frechet(None, key, data, moved, **options)
+    assert every["frechet_data_space"] == pytest.approx(plain["frechet_data_space"])
+    with pytest.raises(ValueError, match="dims=4 of 3 features"):
+        frechet.frechet(None, key, data, moved, dims=4, **options)
+
+
+def test_an_extractor_names_itself(key, images, extractor, make_sample):
+    sample = make_sample(images.take("train").x1)
+    out = frechet.frechet(None, key, images, sample, features=extractor, draws=2)
+    assert out["frechet_tiny_n"] == 60
+    with pytest.raises(ValueError, match="need a name="):
+        frechet.frechet(None, key, images, sample, features=lambda data, x: x)

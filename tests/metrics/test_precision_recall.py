@@ -78,4 +78,11 @@ def test_evaluator_in_classifier_features_says_so(key, digits, make_sample):
     assert out["classifier_precision"] > 0.7
     assert out["classifier_manifold_n"] == 360
     with pytest.raises(ValueError, match="need a name="):
-        precision_recall.manifold(None, key, digits, sample, features=classifier.features)
+        precision_recall.manifold(None, key, digits, sample, features=lambda data, x: x)
+
+
+def test_an_extractor_names_itself(key, images, extractor, make_sample):
+    sample = make_sample(images.take("train").x1)
+    out = precision_recall.manifold(None, key, images, sample, features=extractor, k=5)
+    assert out["tiny_coverage"] > 0.8
+    assert out["tiny_manifold_k"] == 5

@@ -1,0 +1,96 @@
+"""Mean and covariance of features, streamed in float64, and those of the real rows kept on disk."""
+
+import functools
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Real
+
+from fmjax import types
+
+
+class Moments(NamedTuple):
+    """`n` rows' mean `[d]` and covariance `[d, d]` (divided by n − 1), in float64."""
+
+    n: int
+    mean: Float[np.ndarray, " d"]
+    cov: Float[np.ndarray, "d d"]
+
+
+def moments(parts: Iterable[Real[np.ndarray, "_ _"]]) -> Moments:
+    """Moments of the rows of all parts, of which one is held at a time.
+
+    Exact merging of partial sums about partial means, Chan, Golub and LeVeque 1979: nothing
+    cancels, however far the features lie from 0. ValueError: fewer than 2 rows, or not finite.
+    """
+    n, mean, scatter = 0, np.zeros(0), np.zeros((0, 0))
+    for part in parts:
+        rows = np.asarray(part, np.float64)
+        if not np.isfinite(rows).all():
+            raise ValueError("features are not finite: did the sampler diverge?")
+        m, own = len(rows), rows.mean(axis=0)
+        centred = rows - own
+        if n == 0:
+            n, mean, scatter = m, own, centred.T @ centred
+            continue
+        apart = own - mean
+        scatter += centred.T @ centred + np.outer(apart, apart) * (n * m / (n + m))
+        mean, n = mean + apart * (m / (n + m)), n + m
+    if n < 2:
+        raise ValueError(f"{n} rows have no covariance: expected at least 2")
+    return Moments(n, mean, scatter / (n - 1))
+
+
+def check_enough(n: int, dims: int) -> None:
+    """ValueError unless `n` rows of `dims` features give a covariance of full rank."""
+    if n <= dims:
+        raise ValueError(
+            f"{n} rows of {dims} features give a singular covariance: pass at least {dims + 1} "
+            "rows (several times as many for a stable figure), or features of fewer dimensions"
+        )
+
+
+# Keyed by the function that yields the rows and by the extractor, both by identity.
+@functools.lru_cache(maxsize=8)
+def of_real(
+    take: Callable[..., types.Batch], split: str, n: int, features: Any, data_dir: str | None
+) -> Moments:
+    """Moments of an extractor's features of the first `n` real rows of a split.
+
+    Kept in `data_dir`/fmjax_statistics, where there is one, under a hash of the rows themselves
+    and of all that the extractor depends on: another file, size or data set is another entry.
+    """
+    rows = np.ascontiguousarray(take(split, n).x1)
+    if data_dir is None:
+        return moments(features.stream(rows))
+    depends = {
+        "rows": hashlib.sha256(rows.data).hexdigest(),
+        "shape": list(rows.shape),
+        "dtype": str(rows.dtype),
+        "features": dict(features.depends),
+    }
+    text = json.dumps(depends, sort_keys=True)
+    name = f"{features.name}_{split}_{n}_{hashlib.sha256(text.encode()).hexdigest()[:16]}.npz"
+    file = Path(data_dir).expanduser() / "fmjax_statistics" / name
+    if file.exists():
+        with np.load(file) as saved:
+            if str(saved["depends"]) == text:
+                return Moments(int(saved["n"]), saved["mean"], saved["cov"])
+    found = moments(features.stream(rows))
+    _write(file, found._asdict() | {"depends": np.array(text)})
+    return found
+
+
+def _write(file: Path, arrays: Mapping[str, Any]) -> None:
+    """At once or not at all: another process may read, or write the same."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    handle, part = tempfile.mkstemp(dir=file.parent, suffix=".part")
+    with os.fdopen(handle, "wb") as out:
+        np.savez(out, **arrays)
+    os.replace(part, file)
