@@ -196,9 +196,12 @@ def flat_features(data: types.Data, x: Rows) -> Flat:
     return flat(x)
 
 
-def classifier_features(data: types.Data, x: Rows) -> Flat:
+def classifier_features(data: types.Data, x: Rows, *, of: str | None = None) -> Flat:
     """The 64 activations below the logits of the classifier fitted on the real training split."""
-    return classifier(data).features(x)
+    return classifier(data, of=of).features(x)
+
+
+classifier_features.name = "classifier"
 
 
 def title(features: Any, names: Mapping[str, str], other: str) -> str:
@@ -221,17 +224,16 @@ def suffix(split: str) -> str:
 
 
 def feature_name(features: Any, name: str = "") -> str:
-    """What names say of a space of features: `name`, an extractor's own, "" for the data itself.
+    """What names say of a space of features: `name`, or the space's own; "" for the data.
 
     ValueError: another space, and no name for it.
     """
     if name or features is flat_features:
         return name
-    if features is classifier_features:
-        return "classifier"
-    if not hasattr(features, "name"):
+    function = getattr(features, "func", features)
+    if not hasattr(function, "name"):
         raise ValueError("features other than the data need a name=, which says so in the keys")
-    return features.name
+    return function.name
 
 
 def named(title: str, features: Any, name: str = "") -> str:

@@ -7,10 +7,13 @@ import numpy as np
 from jaxtyping import Int
 
 from fmjax import types
-from fmjax.metrics import _common
+from fmjax.metrics import _common, _convolutional
 
-# Also a `features=` of the evaluators that compare in a feature space.
-features = _common.classifier_features
+# The classifiers to choose from (`judge=`), and the `features=` of the evaluators that compare in
+# a feature space: `fmjax.metrics.classifier:convolutional_features`.
+mlp, features = _common.classifier, _common.classifier_features
+convolutional = _convolutional.convolutional
+convolutional_features = _convolutional.convolutional_features
 
 
 def accuracy(predicted: Int[np.ndarray, " n"], wanted: Int[np.ndarray, " n"]) -> float:
@@ -27,6 +30,7 @@ def classifier_accuracy(
     split: str = "test",
     fit: str = "train",
     of: str | None = None,
+    judge: Callable[..., _common.Classifier] = mlp,
     n: int | None = None,
 ) -> dict[str, float]:
     """Share of generated examples that a classifier of real data gives the conditioned label.
@@ -34,18 +38,19 @@ def classifier_accuracy(
     `conditional_accuracy`: over `n` generated rows (default: as many as `split`).
     `classifier_test_accuracy`: the classifier's own, over the real rows of `split`.
     `of`: which of several conditions is the label; the names then end in it.
+    `judge`: `mlp` for small rows of any kind, `convolutional` for images such as MNIST's.
     They depend on the classifier (fitted on `fit`, fixed seed) and on the guidance scale.
     A generator above the classifier's own accuracy makes typical examples, not better ones:
     read it beside a distance. ValueError unless conditions are integer labels.
     """
     del net, key
     n = _common.count(data, split, n)
-    judge = _common.classifier(data, fit, of)
+    fitted = judge(data, fit, of)
     test = data.take(split, _common.count(data, split, None))
     made = sample(n)
     found = {
-        "classifier_test_accuracy": accuracy(judge.predict(test.x1), _common.labels(test, of)),
-        "conditional_accuracy": accuracy(judge.predict(made.x1), _common.labels(made, of)),
+        "classifier_test_accuracy": accuracy(fitted.predict(test.x1), _common.labels(test, of)),
+        "conditional_accuracy": accuracy(fitted.predict(made.x1), _common.labels(made, of)),
         "conditional_n": float(n),
     }
     return {f"{term}_{of}" if of else term: value for term, value in found.items()}

@@ -69,6 +69,8 @@ def frechet(
     """
     del net
     title = f"frechet_{_common.feature_name(features, name) or 'data_space'}"
+    if hasattr(features, "stream"):  # a pretrained network's: named as `fid` names them
+        title += _common.suffix(split)
     n = _common.count(data, split, n)
     project, width = _projection(data, reference, features, dims)
     y = project(_common.real(data, split, n))

@@ -32,7 +32,7 @@ class Extractor:
     """
 
     name: str
-    params: Any
+    params: Any = dataclasses.field(repr=False)
     apply: Callable[[Any, Array], Array]
     dims: int
     depends: Mapping[str, Any]

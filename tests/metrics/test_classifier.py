@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from fmjax import types
-from fmjax.metrics import _common, classifier
+from fmjax.metrics import _common, _convolutional, classifier, frechet
 
 
 def test_accuracy_is_the_share_of_equal_labels():
@@ -53,3 +53,29 @@ def test_one_of_several_conditions_is_read(key, digits, make_sample):
     assert out["conditional_accuracy_even"] >= 0.95
     with pytest.raises(ValueError, match=r"conditions are \['digit', 'even'\]"):
         classifier.classifier_accuracy(None, key, data, lambda n: test, of="odd")
+
+
+def test_a_convolutional_judge_reads_images_and_its_features_have_its_name(
+    key, digits, make_sample, monkeypatch
+):
+    monkeypatch.setattr(_convolutional, "EPOCHS", 12)
+    x1, cond, *_ = digits.take("test", None)
+    out = classifier.classifier_accuracy(
+        None, key, digits, make_sample(x1, cond), judge=classifier.convolutional
+    )
+    assert out["classifier_test_accuracy"] >= 0.95
+    made = make_sample(digits.take("train", None).x1)
+    options = {"features": classifier.convolutional_features, "draws": 2, "dims": 8}
+    found = frechet.frechet(None, key, digits, made, **options)
+    assert found["frechet_convolutional_ratio"] == pytest.approx(1, abs=0.5)
+    assert (found["frechet_convolutional_dims"], found["frechet_convolutional_of_dims"]) == (8, 64)
+    judge = classifier.convolutional(digits)
+    assert judge.predict(x1[:7]).tolist() == judge.predict(x1)[:7].tolist()
+    with pytest.raises(ValueError, match=r"expected finite images of \(8, 8, 1\), got \(64,\)"):
+        judge.features(x1.reshape(-1, 64))
+
+
+def test_a_convolutional_judge_of_rows_is_refused(normal):
+    data = normal._replace(take=lambda split, n: types.Batch(np.zeros((9, 2)), np.arange(9)))
+    with pytest.raises(ValueError, match=r"takes images .* got \[9, 2\]: use .*:mlp"):
+        classifier.convolutional(data)

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from fmjax import assemble, config, judge
 from fmjax.metrics import fid, frechet
 
 
@@ -49,3 +50,26 @@ def test_too_few_rows_and_no_extractor_are_refused(key, images, extractor, make_
         fid.fid(None, key, images, sample, features=len)
     with pytest.raises(ValueError, match="cannot be its own floor"):
         fid.fid(None, key, images, sample, features=extractor, floor="train")
+
+
+def node(name, **options):
+    return {"bind": "fmjax.metrics.fid:fid", "features": {"name": name, **options}}
+
+
+def test_weights_are_opened_when_the_run_is_built(tmp_path):
+    missing = node("fmjax.pretrained.inception:extractor", path=str(tmp_path / "none.pth"))
+    with pytest.raises(FileNotFoundError, match=r"there is no file .*none.pth. Get pt_inception"):
+        config.build(missing)
+
+
+def test_the_record_has_the_weights_hash(images):
+    nodes = {"fid": node("fmjax.pretrained.efficientnet_lite0:extractor", size=64)}
+    run = {"evaluators": nodes, "sampler": {}, "guidance": {}, "source": {}, "sample_chunk": 1}
+    absent = dict.fromkeys(assemble.Parts._fields)
+    parts = assemble.Parts(**absent)._replace(
+        config=run | {"ema": []}, evaluators=config.build(nodes), datas=[images]
+    )
+    found = judge.depends_on(parts)["evaluators"]["fid"]
+    assert found["features_depends"]["sha256"].startswith("57934424")
+    assert found["features_depends"]["size"] == 64
+    assert (found["split"], found["n"]) == ("train", None)

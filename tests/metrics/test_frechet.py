@@ -90,6 +90,6 @@ def test_principal_components_are_those_of_the_real_features(key, normal, make_d
 def test_an_extractor_names_itself(key, images, extractor, make_sample):
     sample = make_sample(images.take("train").x1)
     out = frechet.frechet(None, key, images, sample, features=extractor, draws=2)
-    assert out["frechet_tiny_n"] == 60
+    assert out["frechet_tiny_test_n"] == 60
     with pytest.raises(ValueError, match="need a name="):
         frechet.frechet(None, key, images, sample, features=lambda data, x: x)
