@@ -1,4 +1,10 @@
-"""Fréchet distance in a pretrained network's features; FID where the network is FID's."""
+"""Fréchet distance in a pretrained network's features; FID where the network is FID's.
+
+weights = "~/weights/pt_inception-2015-12-05-6726825d.pth"
+inception = dict(name="fmjax.pretrained.inception:extractor", path=weights)
+config.evaluators.fid = dict(bind="fmjax.metrics.fid:fid", features=inception)
+config.evaluators.fid_test = dict(bind="fmjax.metrics.fid:fid", features=inception, split="test")
+"""
 
 from collections.abc import Callable
 from typing import Any

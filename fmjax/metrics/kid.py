@@ -47,7 +47,8 @@ def kid(
 
     `kid` only in the features of `fmjax.pretrained.inception:extractor`; in those of another
     network `kernel_distance_{name}`, with `_{split}` unless that is "train". Unlike FID it is
-    unbiased: usable with few rows. Not multiplied by 1000, as some tables are.
+    unbiased: usable with few rows. Not multiplied by 1000, as some tables are. The default draws
+    take 6e11 multiplications of 2048 features on the host: fewer `subsets` where that matters.
     ValueError: fewer rows than `subset_size`.
     """
     del net
