@@ -1,7 +1,10 @@
+import importlib.util
+from pathlib import Path
+
 import jax
 import numpy as np
 import pytest
-from skimage import data as skimage_data
+from PIL import Image
 
 from fmjax.pretrained import _common, efficientnet_lite0
 
@@ -28,7 +31,10 @@ def logits():
 
 
 def square(name):
-    image = getattr(skimage_data, name)()
+    # the file in scikit-image, which itself is not imported
+    folder = Path(importlib.util.find_spec("skimage").origin).parent / "data"
+    (file,) = folder.glob(f"{name}.*")
+    image = np.asarray(Image.open(file).convert("RGB"))
     side = min(image.shape[:2])
     top, left = ((n - side) // 2 for n in image.shape[:2])
     image = image[top : top + side, left : left + side].astype(np.float32)
