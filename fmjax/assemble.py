@@ -46,7 +46,8 @@ def assemble(config: dict[str, Any], teacher: tuple[Any, Params] | None = None) 
     def build(field: str, **offered: Any) -> Any:
         return configs.build(config[field], f"config.{field}", **offered)
 
-    codec, path, source = build("codec"), build("path"), build("source")
+    codec = build("codec", data_dir=os.path.expanduser(config["data_dir"]))
+    path, source = build("path"), build("source")
     parallel = build("parallel")
     datas = build_data(config, codec=codec, source=source)
     null, names = datas[0].null, datas[0].names
@@ -68,8 +69,11 @@ def assemble(config: dict[str, Any], teacher: tuple[Any, Params] | None = None) 
     objective, sampler = build("loss", **offered), build("sampler", **offered)
     _warn_of_pairs(config, sampler, model, datas[0])
 
+    codecs.check_size(codec, datas[0].encoded)
+
     def encoded(nets: Any, key: Any, batch: Batch) -> Any:
-        return objective(nets, key, batch._replace(x1=codec.encode(batch.x1)))
+        x1 = batch.x1 if datas[0].encoded else codec.encode(batch.x1)
+        return objective(nets, key, batch._replace(x1=x1))
 
     tx = build("optimizer")
     if config["clip_norm"] is not None:
@@ -118,12 +122,13 @@ def _warn_of_pairs(config: Mapping[str, Any], sampler: Any, model: Any, data: Da
 
 def build_data(config: Mapping[str, Any], **options: Any) -> list[Data]:
     """The data set, once a seed. `prepare=True` also makes those that a run does not."""
+    data_dir = os.path.expanduser(config["data_dir"])
     for field in ("codec", "source"):
         if field not in options:
-            options[field] = configs.build(config[field], f"config.{field}")
+            options[field] = configs.build(config[field], f"config.{field}", data_dir=data_dir)
     offered = {
         "batch_size": config["batch_size"],
-        "data_dir": os.path.expanduser(config["data_dir"]),
+        "data_dir": data_dir,
         "process": (jax.process_index(), jax.process_count()),
         **options,
     }

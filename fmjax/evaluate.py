@@ -1,5 +1,6 @@
 """From a model to samples in data space, compiled once, and the evaluators that share them."""
 
+import functools
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -42,29 +43,37 @@ def make_generate(
     so a smaller `n` gives a prefix.
     """
     chunk = math.ceil(chunk / rows.mesh.size) * rows.mesh.size
+    everywhere = NamedSharding(rows.mesh, PartitionSpec())
     example = data.spec.x1
     like = jax.eval_shape(
         codec.encode, jax.ShapeDtypeStruct((chunk, *example.shape), example.dtype)
     )
 
     @jax.jit
-    def program(params: Params, key: PRNGKey, cond: Any) -> tuple[Any, Info]:
+    def program(params: Params, frozen: Any, key: PRNGKey, cond: Any) -> tuple[Any, Info]:
         key_x0, key_sampler = jax.random.split(key)
         x0 = source(key_x0, jnp.empty(like.shape, like.dtype))
         x0, cond = jax.lax.with_sharding_constraint((x0, cond), rows)
         net = train.bind(model, params)
         net = net if guidance is None else guidance(net)
         z, info = sampler(net, key_sampler, x0, cond)
-        ends = codec.decode(z), x0 if pairs else None
-        out = ends, info._replace(xs=None if info.xs is None else _map(codec, info.xs))
-        return jax.lax.with_sharding_constraint(out, NamedSharding(rows.mesh, PartitionSpec()))
+        decoder = codecs.at(codec, frozen)
+        ends = decoder.decode(z), x0 if pairs else None
+        out = ends, info._replace(xs=None if info.xs is None else _map(decoder, info.xs))
+        return jax.lax.with_sharding_constraint(out, everywhere)
+
+    @functools.cache
+    def frozen() -> Any:
+        """The codec's own arrays, on the devices: an argument of the program, as params are."""
+        return jax.device_put(codecs.arrays(codec), everywhere)
 
     def generate(params: Params, key: PRNGKey, cond: Any, n: int) -> tuple[Batch, Info]:
         parts = []
         for i in range(math.ceil(n / chunk)):
             row = np.arange(i * chunk, (i + 1) * chunk) % n
             part = jax.tree.map(lambda c, row=row: np.asarray(c)[row], cond)
-            parts.append(jax.device_get(program(params, jax.random.fold_in(key, i), part)))
+            own = jax.random.fold_in(key, i)
+            parts.append(jax.device_get(program(params, frozen(), own, part)))
         ends, infos = zip(*parts, strict=True)
         x1, x0 = jax.tree.map(lambda *xs: np.concatenate(xs)[:n], *ends)
         kept = jax.tree.map(lambda c: np.asarray(c)[:n], cond)

@@ -360,3 +360,25 @@ def _pixels(file: str | os.PathLike[str]) -> np.ndarray:
     pixels = pixels[..., None] if pixels.ndim == 2 else pixels
     scale = np.iinfo(pixels.dtype).max if np.issubdtype(pixels.dtype, np.integer) else 1
     return (pixels / scale).astype(np.float32)
+
+
+def beside(
+    data: Data,
+    samples: Callable[[int], Batch],
+    paths: Callable[[int], Any],
+    *,
+    low: float,
+    high: float,
+    columns: int = 12,
+    rows: int = 4,
+) -> Figure:
+    """Originals, and below each what was made of it; of samples whose conditions are originals."""
+    batch = samples(rows * columns)
+    if batch.cond is None or np.shape(batch.cond) != np.shape(batch.x1):
+        raise NotDrawn("the samples have no originals as conditions (fmjax.data.originals)")
+    rows = min(rows, len(batch.x1) // columns)
+    if not rows:
+        raise NotDrawn(f"{len(batch.x1)} samples do not fill a row of {columns}")
+    pair = np.stack([batch.cond[: rows * columns], batch.x1[: rows * columns]])
+    sheet = pair.reshape(2, rows, columns, *pair.shape[2:]).swapaxes(0, 1)
+    return _sheet(mosaic(sheet.reshape(2 * rows, columns, *pair.shape[2:])), low, high)

@@ -83,7 +83,7 @@ class Info(NamedTuple):
 class Data(NamedTuple):
     """A data set. x1 is in data space (before the codec); x0, where it has one, in model space.
 
-    spec:   one example without its batch axis, as a `Batch` of `jax.ShapeDtypeStruct`
+    spec:   one example of `take`, without its batch axis, as a `Batch` of `jax.ShapeDtypeStruct`
     splits: rows of each split (0: unlimited); a run needs "train" and "test"
     take:   `(split, n) -> Batch` of host arrays for evaluators: `n` rows in a fixed order
             (None: all of them)
@@ -92,6 +92,7 @@ class Data(NamedTuple):
     null:   one condition's absent value
     read:   a condition of one example, read from a word (raises ValueError that lists the choices)
     names:  the names of the classes, where the condition is a class
+    encoded: the x1 of `batch` are in model space already, such as cached latents
 
     A condition may be a dict of parts, each of them classes `[b]` or values `[b, k]`; `null` then
     is one of their absent values, and `names` a dict, of those parts that are classes.
@@ -105,3 +106,4 @@ class Data(NamedTuple):
     null: Any = None
     read: Callable[[str], Any] | None = None
     names: tuple[str, ...] | Mapping[str, tuple[str, ...]] = ()
+    encoded: bool = False

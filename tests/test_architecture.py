@@ -12,7 +12,7 @@ LAYERS = {
     2: ["models", "guidance", "nets", "samplers", "shard", "checkpoint"],
     3: ["losses", "codecs", "likelihood", "metrics", "data", "pretrained"],
     4: ["train", "evaluate", "loop", "record", "pictures"],
-    5: ["assemble", "judge", "settings", "inference", "reflow", "run"],
+    5: ["assemble", "judge", "settings", "inference", "reflow", "latents", "run"],
 }
 # within a layer: what may import what
 ALLOWED = {
@@ -39,6 +39,10 @@ ALLOWED = {
     ("reflow", "inference"),
     ("reflow", "judge"),
     ("reflow", "settings"),
+    ("latents", "assemble"),
+    ("latents", "inference"),
+    ("latents", "judge"),
+    ("latents", "settings"),
 }
 HOMES = {
     "flax": ["models", "pretrained"],

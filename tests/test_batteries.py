@@ -4,6 +4,7 @@ Whoever adds a loss, a model, a sampler or a data set names it in a config and g
 """
 
 import functools
+import inspect
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import stages
 
 import launch
 from fmjax import assemble, bridges, config, nets, paths, settings, shard, sources, train
@@ -26,9 +28,8 @@ KEY = jax.random.key(0)
 
 @functools.cache
 def shrunk(path, *changes):
-    tiny = settings.load_config(path)["tiny"]
-    assert tiny, f"{path.name}: config.tiny is empty"
-    return settings.load_config(path, (*tiny, *changes))
+    assert settings.load_config(path)["tiny"], f"{path.name}: config.tiny is empty"
+    return settings.load_config(path, (*stages.changes(path), *changes))
 
 
 @pytest.fixture(scope="session")
@@ -59,10 +60,10 @@ def nodes(node):
             yield from nodes(value)
 
 
-def introducing(*fields):
+def introducing(*fields, where=lambda path: True):
     """For each config that names, in these fields, a callable that no config before it names."""
     seen, found = set(), []
-    for path in CONFIGS:
+    for path in filter(where, CONFIGS):
         settled = settings.load_config(path)
         names = {name for field in fields for name in nodes({field: settled[field]})}
         found += [path] if names - seen else []
@@ -75,7 +76,7 @@ def batch_of(parts, n=16):
     data = parts.datas[0]
     batch = data.sample(KEY, n) if data.sample else data.batch("train", 0)
     batch = jax.tree.map(jnp.asarray, batch)
-    return batch._replace(x1=parts.codec.encode(batch.x1))
+    return batch if data.encoded else batch._replace(x1=parts.codec.encode(batch.x1))
 
 
 def params_of(parts):
@@ -126,7 +127,8 @@ def test_model_gives_a_velocity_and_is_deterministic_without_a_key(parts):
 @introducing("loss", "bridge", "coupling", "model")
 def test_objective_is_one_finite_value_an_example_with_finite_gradients(parts):
     batch, params = batch_of(parts)._replace(), params_of(parts)
-    raw = batch._replace(x1=parts.codec.decode(batch.x1))
+    encoded = parts.datas[0].encoded
+    raw = batch if encoded else batch._replace(x1=parts.codec.decode(batch.x1))
 
     @jax.jit
     def loss(params, key):
@@ -165,7 +167,13 @@ def changed(net, change):
         yield net._replace(**{net._fields[i]: other}) if isinstance(net, tuple) else other
 
 
-@introducing("loss", "bridge", "coupling")
+def of_a_field(path):
+    """Whether a config's objective is of a velocity at drawn times; an autoencoder's is not."""
+    objective = config.resolve(settings.load_config(path)["loss"]["bind"])
+    return "sample_t" in inspect.signature(objective).parameters
+
+
+@introducing("loss", "bridge", "coupling", where=of_a_field)
 def test_objective_is_least_at_the_exact_field_and_permutes_with_its_rows(path):
     law, settled = paths.linear(), settings.load_config(path)
     # two nets are learned on a bridge with noise of its own, which is an affine path in disguise
@@ -243,7 +251,11 @@ def test_steps_are_equal_on_one_and_eight_devices_and_compile_once(path, data_di
 def test_data_keep_their_promises(path, data_dir):
     parts = built(path, str(data_dir))
     data, n = parts.datas[0], 16
-    example = jax.tree.map(lambda s: (s.shape, s.dtype), data.spec)
+    spec = data.spec
+    if data.encoded:  # in model space, where `take` is in data space
+        spec = jax.tree.map(
+            lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), assemble.example(parts)
+        )
     if data.sample:
         first, again = data.sample(KEY, n), data.sample(KEY, n)
         other = data.sample(jax.random.key(9), n)
@@ -251,8 +263,9 @@ def test_data_keep_their_promises(path, data_dir):
         first, again, other = (data.batch("train", s) for s in (3, 3, 4))
     jax.tree.map(np.testing.assert_array_equal, first, again)
     assert not np.array_equal(first.x1, other.x1)
-    for batch in (first, data.take("test", n)):
+    for batch, own in ((first, spec), (data.take("test", n), data.spec)):
         shapes = jax.tree.map(lambda x: (x.shape[1:], x.dtype), batch)
+        example = jax.tree.map(lambda s: (s.shape, s.dtype), own)
         assert jax.tree.leaves(shapes) == jax.tree.leaves(example)
     if data.read:
         for name in data.names:
@@ -265,11 +278,13 @@ def test_data_keep_their_promises(path, data_dir):
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
 def test_every_config_trains_saves_judges_and_samples(path, data_dir, tmp_path, capsys):
-    tiny = [f"--config.{c}" for c in (*shrunk(path)["tiny"], f"data_dir={data_dir}")]
+    tiny = [f"--config.{c}" for c in (*stages.changes(path), f"data_dir={data_dir}")]
     flags = [f"--config={path}", f"--workdir={tmp_path}", "--no-cache", *tiny]
     assert launch.main(flags) == 0
     assert launch.main(["--mode=sample", f"--workdir={tmp_path}", "--n=4"]) == 0
     found = {p.name for p in tmp_path.iterdir()}
-    assert found >= {"record.json", "samples.png", "trajectories.png", "loss.png", "samples"}
+    pictures = {f"{name}.png" for name in shrunk(path)["pictures"]}
+    assert "samples.png" in pictures
+    assert found >= {"record.json", "loss.png", "samples", *pictures}
     assert np.isfinite(np.load(tmp_path / "samples" / "samples.npz")["x1"]).all()
     assert "steps_per_second" in capsys.readouterr().out

@@ -53,7 +53,8 @@ def training_pairs(
             batch = data.sample(key_data, batch_size)
         else:  # of which every process has its share
             batch = multihost_utils.process_allgather(data.batch("train", i), tiled=True)
-        yield _paired(key_pair, batch, source=source, coupling=coupling, codec=codec)
+        own = codecs.identity() if data.encoded else codec
+        yield _paired(key_pair, batch, source=source, coupling=coupling, codec=own)
 
 
 @functools.partial(jax.jit, static_argnames=("source", "coupling", "codec"))

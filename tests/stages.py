@@ -1,0 +1,40 @@
+"""Configs shrunk for tests, those that build on an earlier run with a tiny one of it."""
+
+import atexit
+import functools
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import launch
+from fmjax import settings
+
+CONFIGS = Path(__file__).resolve().parents[1] / "configs"
+
+
+def changes(path):
+    """What shrinks a config: its `tiny`; and "runs/NAME" anywhere in it becomes `trained(NAME)`."""
+    config = settings.load_config(path)
+    return (*config["tiny"], *(f"{field}={trained(name)}" for field, name in earlier(config)))
+
+
+def earlier(node, field=""):
+    """(field, NAME) of each "runs/NAME" in a config."""
+    if isinstance(node, Mapping):
+        for key, value in node.items():
+            yield from earlier(value, f"{field}.{key}" if field else key)
+    elif isinstance(node, str) and node.startswith("runs/"):
+        yield field, node.removeprefix("runs/")
+
+
+@functools.cache
+def trained(name):
+    """The work directory of a tiny run of configs/NAME.py, trained once; only to be read."""
+    folder = Path(tempfile.mkdtemp(prefix="fmjax-stages-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    path = CONFIGS / f"{name}.py"
+    words = [f"--config.{c}" for c in (*changes(path), f"data_dir={folder / 'data'}")]
+    workdir = folder / name
+    assert launch.main([f"--config={path}", f"--workdir={workdir}", "--no-cache", *words]) == 0
+    return workdir
