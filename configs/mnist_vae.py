@@ -55,7 +55,8 @@ def get_config():
     config.tiny = (
         "steps=4", "log_every=2", "save_every=2", "batch_size=16",
         "data.data=fmjax.data.digits:digits",
-        "model.width=8", "sample_chunk=64", "evaluators.reconstruction.n=60",
+        "model.width=8", "model.multipliers=(1,)", "sample_chunk=64",
+        "evaluators.reconstruction.n=60",
         "pictures.samples.rows=1", "pictures.samples.columns=4",
     )  # fmt: skip
     return config

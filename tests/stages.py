@@ -34,7 +34,8 @@ def trained(name):
     folder = Path(tempfile.mkdtemp(prefix="fmjax-stages-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     path = CONFIGS / f"{name}.py"
-    words = [f"--config.{c}" for c in (*changes(path), f"data_dir={folder / 'data'}")]
+    own = (f"data_dir={folder / 'data'}", "parallel.devices=1")
+    words = [f"--config.{c}" for c in (*changes(path), *own)]
     workdir = folder / name
     assert launch.main([f"--config={path}", f"--workdir={workdir}", "--no-cache", *words]) == 0
     return workdir

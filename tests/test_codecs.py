@@ -40,3 +40,19 @@ def test_a_source_of_another_shape_is_refused():
         sources.distribution(
             jax.random.key(0), jnp.zeros((4, 3)), sample=lambda key, n: jnp.zeros((n, 2))
         )
+
+
+def test_latents_are_shifted_and_scaled_channel_by_channel():
+    codec = codecs.latent(
+        lambda x: (x, jnp.ones_like(x)),
+        lambda z: z,
+        pixels=codecs.affine(low=0.0, high=2.0, clip=False),
+        mean=[1.0, 2.0],
+        std=[0.5, 4.0],
+    )
+    x = jnp.asarray([[2.0, 11.0]])
+    mean, std = codec.posterior(x)
+    np.testing.assert_allclose(mean, [[0.0, 2.0]])
+    np.testing.assert_allclose(std, [[2.0, 0.25]])
+    np.testing.assert_array_equal(codec.encode(x), mean)
+    np.testing.assert_allclose(codec.decode(mean), x)
