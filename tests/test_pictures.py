@@ -125,3 +125,17 @@ def test_the_pictures_of_a_run_are_not_blank(name, finished):
     picture = matplotlib.image.imread(finished / f"{name}.png")
     assert min(picture.shape[:2]) > 300
     assert np.std(picture) > 0.02
+
+
+def test_originals_are_beside_what_was_made_of_them():
+    batch = images([0] * 6)
+    pair = lambda n: batch._replace(x1=10 + batch.x1, cond=batch.x1)  # noqa: E731
+    figure = pictures.beside(DATA, pair, nothing, low=0.0, high=20.0, columns=3, rows=4)
+    picture = 20 * shown(figure)[5::10, 5::10]
+    np.testing.assert_allclose(
+        picture, [[0, 1, 2], [10, 11, 12], [3, 4, 5], [13, 14, 15]], atol=1e-4
+    )
+    with pytest.raises(pictures.NotDrawn, match="originals"):
+        pictures.beside(DATA, lambda n: batch, nothing, low=0.0, high=1.0)
+    with pytest.raises(pictures.NotDrawn, match="row of 12"):
+        pictures.beside(DATA, pair, nothing, low=0.0, high=1.0)
