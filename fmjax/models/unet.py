@@ -111,7 +111,7 @@ class _UNet(nn.Module):
 
     @nn.compact
     def __call__(self, t: Any, x: Any, cond: Any) -> Any:
-        _check_images(x, len(self.multipliers))
+        _convolutional.check_images(x, len(self.multipliers))
         c = self.embedding(t, cond)
         first = int(self.channels * self.multipliers[0])
         h = self.convolution(first, "input")(x)
@@ -181,21 +181,6 @@ class _UNet(nn.Module):
 def _middle(channels: int) -> Iterator[Layout]:
     yield Layout("middle_0", channels, attention=True)
     yield Layout("middle_1", channels)
-
-
-def _check_images(x: Any, levels: int) -> None:
-    factor = 2 ** (levels - 1)
-    if x.ndim != 4:
-        raise ValueError(
-            f"x has shape {x.shape}; expected images [b, height, width, channels]. "
-            "Reshape the data, or use fmjax.models.resmlp for other shapes."
-        )
-    if x.shape[1] % factor or x.shape[2] % factor:
-        raise ValueError(
-            f"images of {x.shape[1]}x{x.shape[2]} cannot be halved {levels - 1} times; expected "
-            f"height and width to be multiples of {factor} for {levels} multipliers. Give fewer "
-            "multipliers, or pad or crop the images."
-        )
 
 
 def unet(
