@@ -43,6 +43,17 @@ def edm_row(path: paths.Path, t: Any, *, sigma_data: float | int = 0.5) -> tuple
     return sigma / (sigma_data * norm), -sigma_data * alpha / norm
 
 
+def edm_grid(u: np.ndarray, *, rho: float | int = 7) -> np.ndarray:
+    """EDM's times 1/(1 + level) for a sampler's `grid`, of levels 80 … 0.002, then 0, spaced in ρ.
+
+    n steps for n + 1 numbers `u`. Where theirs begins at level 80, a time of 1/81, ours begins at
+    0, as all runs here do. Karras et al. 2022 (2206.00364), eq. 5; at least two steps.
+    """
+    ends = 80.0 ** (1 / rho), 0.002 ** (1 / rho)
+    levels = np.linspace(*ends, max(len(u) - 1, 2)) ** rho
+    return np.concatenate([[0.0], 1 / (1 + levels[1:]), [1.0]])
+
+
 def halve(x: Float[Array, "b h w c"]) -> Float[Array, "b y x c"]:
     """(1, 3, 3, 1)/8 along each axis at every second pixel, zeros around."""
     return _filtered(jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))))

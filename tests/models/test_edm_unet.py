@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fmjax import paths, train, types
-from fmjax.models.edm_unet import double, edm_row, edm_unet, halve, log_ratio, thousand
+from fmjax.models.edm_unet import double, edm_grid, edm_row, edm_unet, halve, log_ratio, thousand
 from fmjax.models.predict import predict
 
 RNG = np.random.default_rng(0)
@@ -94,6 +94,15 @@ def test_labels_of_time():
     ends = log_ratio(jnp.array([0.0, 1.0]))
     np.testing.assert_allclose(ends, np.log([80, 0.002]) / 4, rtol=1e-4)
     np.testing.assert_allclose(thousand(T), [899.1, 499.5, 99.9], rtol=1e-5)
+
+
+def test_edm_grid_is_of_edms_noise_levels():
+    times = edm_grid(np.linspace(0, 1, 19))
+    assert (times[0], times[-1], len(times)) == (0, 1, 19)
+    assert np.all(np.diff(times) > 0)
+    low, high = 0.002 ** (1 / 7), 80 ** (1 / 7)
+    levels = (high + np.arange(1, 18) / 17 * (low - high)) ** 7
+    np.testing.assert_allclose(1 / times[1:-1] - 1, levels, rtol=1e-9)
 
 
 def test_edm_row_is_the_target_of_edms_network():
