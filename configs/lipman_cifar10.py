@@ -1,0 +1,91 @@
+"""CIFAR-10 as in Lipman et al. 2022 (arXiv 2210.02747), FM-OT: 142.9 M parameters.
+
+    python launch.py --config=configs/lipman_cifar10.py --mode=prepare
+    python launch.py --config=configs/lipman_cifar10.py --workdir=runs/lipman_cifar10
+
+Hardware: 8 accelerators of 32 GB or more for the global batch of 256.
+Time: not yet run at this size.
+Result: not yet run at this size. Published (as a secondary source has their table 1): FID 6.35 at
+142 evaluations, 2.99 bits/dim,
+by Dopri5 with tolerance 1e-5.
+FID needs the weights of its InceptionV3, a file given by evaluators.fid.features.path.
+Measured: no.
+"""
+
+from ml_collections import ConfigDict
+
+
+def get_config():
+    config = ConfigDict()
+    config.seed = 0
+    config.steps = 391_000
+    config.steps_per_call = 1
+    config.batch_size = 256
+    config.log_every = 100
+    config.save_every = 10_000
+    config.ema = (0.9999,)
+
+    config.data = dict(
+        name="fmjax.data.augment:augmented",
+        data=dict(bind="fmjax.data.tfds_memory:tfds_in_memory", builder="cifar10", label=None),
+        flip=True,
+    )
+    config.codec = dict(name="fmjax.codecs:affine", low=0.0, high=255.0, levels=256)
+    config.model = dict(
+        name="fmjax.models.unet:unet",
+        channels=256,
+        multipliers=(1, 2, 2, 2),
+        blocks=2,
+        attention=(2,),
+        head_channels=64,
+    )
+    config.loss = dict(bind="fmjax.losses.flow_matching:flow_matching")
+    config.optimizer = dict(
+        name="optax:adam",
+        learning_rate=dict(
+            name="optax:join_schedules",
+            schedules=(
+                dict(
+                    name="optax:linear_schedule",
+                    init_value=0.0,
+                    end_value=5e-4,
+                    transition_steps=45000,
+                ),
+                dict(
+                    name="optax:linear_schedule",
+                    init_value=5e-4,
+                    end_value=0.0,
+                    transition_steps=346000,
+                ),
+            ),
+            boundaries=(45000,),
+        ),
+    )
+
+    config.sampler = dict(
+        bind="fmjax.samplers.ode:ode", solver=dict(name="diffrax:Dopri5"), rtol=1e-5, atol=1e-5
+    )
+    config.sample_chunk = 512
+    config.evaluators = dict(
+        fid=dict(
+            bind="fmjax.metrics.fid:fid",
+            features=dict(
+                name="fmjax.pretrained.inception:extractor",
+                path="~/weights/pt_inception-2015-12-05-6726825d.pth",
+            ),
+            split="train",
+            n=50_000,
+        ),
+    )
+    config.pictures = dict(
+        samples=dict(bind="fmjax.pictures:grid", low=0.0, high=255.0),
+        trajectories=dict(bind="fmjax.pictures:trajectories", low=0.0, high=255.0),
+    )
+    config.tiny = (
+        "steps=2", "steps_per_call=1", "log_every=1", "save_every=2", "batch_size=16",
+        "model.channels=8", "model.multipliers=(1,)", "model.blocks=1", "model.head_channels=8",
+        "sampler.solver=diffrax:Euler", "sampler.steps=2", "sample_chunk=16",
+        "evaluators.fid=fmjax.metrics.energy:energy", "evaluators.fid.n=16",
+        "evaluators.fid.draws=1", "pictures.samples.n=16", "pictures.samples.columns=4",
+    )  # fmt: skip
+    return config
