@@ -117,6 +117,15 @@ def test_only_large_ones_take_the_long_form():
     assert "custom_jvp" not in str(jax.make_jaxpr(_convolutional.convolve)(*half))
 
 
+def test_accelerators_keep_the_usual_forms(large):
+    def loss(x, kernel, q):
+        return _convolutional.convolve(x, kernel).sum() + _convolutional.attend(q, q, q).sum()
+
+    traced = jax.jit(jax.grad(loss, (0, 1, 2))).trace(X, KERNEL, normal(8, 6, 2, 3))
+    loops = {p: "while" in traced.lower(lowering_platforms=(p,)).as_text() for p in ("cpu", "tpu")}
+    assert loops == {"cpu": True, "tpu": False}
+
+
 def test_attention_by_image_is_attention(large):
     q, k, v, g = (normal(8, 6, 2, 3) for _ in range(4))
     ours, usual = (

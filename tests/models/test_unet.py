@@ -99,7 +99,6 @@ def test_features_of_time():
 @pytest.mark.parametrize(
     "options",
     [
-        {},
         {"conv_resample": False, **ADM, "heads": 2},
         {"resblock_updown": True, **ADM, "remat": True, "num_classes": 3},
     ],
