@@ -65,6 +65,7 @@ def assemble(config: dict[str, Any], teacher: tuple[Any, Params] | None = None) 
         "source": source,
         "codec": codec,
         "null": null,
+        "data_dir": os.path.expanduser(config["data_dir"]),
     }
     objective, sampler = build("loss", **offered), build("sampler", **offered)
     _warn_of_pairs(config, sampler, model, datas[0])

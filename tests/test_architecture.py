@@ -58,6 +58,9 @@ HOMES = {
     "ott": ["couplings"],
     "sklearn": ["metrics", "data"],
     "safetensors": ["pretrained"],
+    "onnxruntime": ["data"],
+    "tokenizers": ["data"],
+    "resvg_py": ["data"],
 }
 FILES = sorted((ROOT / "fmjax").rglob("*.py"))
 LAYER = {name: layer for layer, names in LAYERS.items() for name in names}

@@ -131,7 +131,7 @@ class _EDMUNet(nn.Module):
     fourier: bool
     smooth: bool
     dropout: float
-    num_classes: int | None
+    num_classes: _common.Classes
     label: Callable[..., Any]
     dtype: Any
     remat: bool
@@ -219,7 +219,7 @@ def edm_unet(
     fourier: bool = False,
     smooth: bool = False,
     dropout: float = 0.13,
-    num_classes: int | None = None,
+    num_classes: _common.Classes = None,
     label: Callable[..., Any] = log_ratio,
     dtype: Any = None,
     remat: bool = False,

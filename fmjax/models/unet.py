@@ -103,7 +103,7 @@ class _UNet(nn.Module):
     resblock_updown: bool
     dropout: float
     scale_shift_norm: bool
-    num_classes: int | None
+    num_classes: _common.Classes
     time_scale: float | int
     dtype: Any
     remat: bool
@@ -196,7 +196,7 @@ def unet(
     resblock_updown: bool = False,
     dropout: float = 0.0,
     scale_shift_norm: bool = False,
-    num_classes: int | None = None,
+    num_classes: _common.Classes = None,
     time_scale: float | int = 1.0,
     dtype: Any = None,
     remat: bool = False,

