@@ -137,10 +137,19 @@ def embed(
     features: int,
     num_classes: Classes,
     dtype: Any = None,
+    *,
+    frequencies: tuple[float | int, float | int] = (1.0, 100.0),
+    kernel_init: Any = nn.initializers.lecun_normal(),
 ) -> Float[Array, " b {width}"]:
-    """c = W silu(W features(t)) + condition; call it inside a compact module."""
-    h = nn.Dense(width, dtype=dtype, name="time_in")(time_features(t, features))
-    c = nn.Dense(width, dtype=dtype, name="time_out")(jax.nn.silu(h))
+    """c = W silu(W features(t)) + condition; call it inside a compact module.
+
+    `frequencies`: the slowest and the fastest of the features; `kernel_init`: of both W.
+    """
+    slowest, fastest = frequencies
+    options = {"dtype": dtype, "kernel_init": kernel_init}
+    h = time_features(t, features, slowest=slowest, fastest=fastest)
+    h = nn.Dense(width, name="time_in", **options)(h)
+    c = nn.Dense(width, name="time_out", **options)(jax.nn.silu(h))
     return c if cond is None else c + condition(cond, width, num_classes, dtype)
 
 
@@ -202,6 +211,7 @@ class Head(nn.Module):
 
     features: int
     dtype: Any = None
+    norm: Callable[..., Any] = functools.partial(nn.LayerNorm, use_scale=False, use_bias=False)
 
     @nn.compact
     def __call__(self, h: Float[Array, " b *n d"], c: Float[Array, " b *m d"]) -> Array:
@@ -210,8 +220,7 @@ class Head(nn.Module):
         options = {"dtype": self.dtype, "kernel_init": zeros}
         modulation = dense(jax.nn.silu(c), 2 * width, name="modulation", **options)
         shift, scale = jnp.split(modulation, 2, axis=-1)
-        h = nn.LayerNorm(use_scale=False, use_bias=False, dtype=self.dtype)(h)
-        h = modulate(h, shift, scale)
+        h = modulate(self.norm(dtype=self.dtype, name="norm")(h), shift, scale)
         return dense(h, self.features, name="projection", **options)
 
 
@@ -225,9 +234,9 @@ def example(batch: types.Batch) -> tuple[Array, Any]:
 
 
 def model(module: Callable[[bool], nn.Module]) -> types.Model:
-    """The pair (init, apply) of a Linen network, `module(deterministic)(t, x, cond)`.
+    """The pair (init, apply) of a Linen network, `module(deterministic)(t, x, cond, **kw)`.
 
-    The parameters are float32, in plain nested dicts; the output has the dtype of `x`.
+    The parameters are float32, in plain nested dicts; the outputs have the dtype of `x`.
     """
 
     def init(key: types.PRNGKey, batch: types.Batch) -> types.Params:
@@ -235,12 +244,18 @@ def model(module: Callable[[bool], nn.Module]) -> types.Model:
         return module(True).init({"params": key}, broadcast_time(0.0, x), x, cond)["params"]
 
     def apply(
-        params: types.Params, t: Any, x: Float[Array, " b *d"], cond: Any = None, *, key: Any = None
-    ) -> Float[Array, " b *d"]:
+        params: types.Params,
+        t: Any,
+        x: Float[Array, " b *d"],
+        cond: Any = None,
+        *,
+        key: Any = None,
+        **kw: Any,
+    ) -> Any:
         check_condition(params, cond)
         rngs = {} if key is None else {"dropout": key}
         net = module(key is None)
-        out = net.apply({"params": params}, broadcast_time(t, x), x, cond, rngs=rngs)
-        return out.astype(x.dtype)
+        out = net.apply({"params": params}, broadcast_time(t, x), x, cond, rngs=rngs, **kw)
+        return jax.tree.map(lambda a: a.astype(x.dtype), out)
 
     return types.Model(init, apply)

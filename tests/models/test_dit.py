@@ -7,7 +7,7 @@ import pytest
 from flax import linen as nn
 
 from fmjax import types
-from fmjax.models import _common, dit
+from fmjax.models import _common, _transformer, dit
 
 RNG = np.random.default_rng(0)
 X = jnp.asarray(RNG.normal(size=(3, 4, 8, 2)), jnp.float32)
@@ -33,7 +33,7 @@ def test_patches_are_cut_row_by_row_and_glued_back():
 
 
 def test_positions_differ_and_separate_row_from_column():
-    codes = dit.positions(3, 5, 16).reshape(3, 5, 2, 8)
+    codes = _transformer.positions(3, 5, 16).reshape(3, 5, 2, 8)
     np.testing.assert_allclose(codes[2, 4, 0, :4], np.sin(2 / 10.0 ** np.arange(4)), rtol=1e-6)
     np.testing.assert_allclose(codes[2, 4, 1, 4:], np.cos(4 / 10.0 ** np.arange(4)), rtol=1e-6)
     assert len(np.unique(codes.reshape(15, 16).round(5), axis=0)) == 15
@@ -46,7 +46,7 @@ def test_attention_in_closed_form():
         for h in range(3):
             weights = np.exp(q[b, :, h] @ k[b, :, h].T / 2.0)
             expected[b, :, h] = weights / weights.sum(-1, keepdims=True) @ v[b, :, h]
-    out = dit.attend(*map(jnp.asarray, (q, k, v)))
+    out = _transformer.attend(*map(jnp.asarray, (q, k, v)))
     np.testing.assert_allclose(out, expected, atol=1e-5)
 
 
@@ -55,7 +55,7 @@ def test_the_softmax_of_bfloat16_is_in_float32():
     q = jnp.array([16.0, 1.0, 0.0, 0.0], jnp.bfloat16).reshape(1, 1, 1, 4)
     k = jnp.array([[32.0, 0, 0, 0], [32.0, 2, 0, 0]], jnp.bfloat16).reshape(1, 2, 1, 4)
     v = jnp.array([[0.0] * 4, [1.0] * 4], jnp.bfloat16).reshape(1, 2, 1, 4)
-    out = dit.attend(q, k, v).astype(jnp.float32)
+    out = _transformer.attend(q, k, v).astype(jnp.float32)
     np.testing.assert_allclose(out, jax.nn.sigmoid(1.0), atol=4e-3)
 
 
@@ -76,7 +76,7 @@ def test_it_starts_as_the_zero_function_and_learns_from_there(born):
 
 
 def test_blocks_start_as_the_identity(born):
-    block = dit._Block(True, 4, 4, 0.0, False, None)
+    block = _transformer.Block(True, 4)
     h, c = normal(3, 8, 32), normal(3, 1, 32)
     apply = jax.jit(lambda params: block.apply({"params": params}, h, c))
     np.testing.assert_array_equal(apply(born["block_0"]), h)
@@ -86,7 +86,7 @@ def test_blocks_start_as_the_identity(born):
 
 def test_normalised_queries_and_keys_bound_the_logits():
     x = normal(2, 6, 32)
-    attention = dit._Attention(heads=4, qk_norm=True, dtype=None)
+    attention = _transformer.Attention(heads=4, qk_norm=True, dtype=None)
     params = filled(attention.init, x)["params"]
     params["q_norm"]["scale"] = params["k_norm"]["scale"] = jnp.ones(8)
     largest = []
@@ -102,7 +102,7 @@ def test_normalised_queries_and_keys_bound_the_logits():
 @pytest.mark.parametrize("qk_norm", [False, True])
 def test_only_normalised_attention_ignores_the_scale_of_queries_and_keys(qk_norm):
     x = normal(2, 6, 32)
-    attention = dit._Attention(heads=4, qk_norm=qk_norm, dtype=None)
+    attention = _transformer.Attention(heads=4, qk_norm=qk_norm, dtype=None)
     params = filled(attention.init, x)["params"]
     apply = jax.jit(lambda qkv: attention.apply({"params": {**params, "qkv": qkv}}, x))
     scale = np.repeat(np.float32([1000, 1000, 1]), 32)
@@ -116,7 +116,8 @@ def test_only_normalised_attention_ignores_the_scale_of_queries_and_keys(qk_norm
 
 
 def test_rematerialising_changes_neither_parameters_nor_gradients():
-    plain, remat = dit.dit(**SMALL), dit.dit(**SMALL, remat=True)
+    policy = jax.checkpoint_policies.dots_with_no_batch_dims_saveable
+    plain, remat = dit.dit(**SMALL), dit.dit(**SMALL, remat=True, policy=policy)
     a, b = (jax.eval_shape(m.init, jax.random.key(1), types.Batch(X)) for m in (plain, remat))
     assert jax.tree.map(jnp.shape, a) == jax.tree.map(jnp.shape, b)
     params = filled(plain.init, types.Batch(X))
@@ -130,18 +131,96 @@ def test_rematerialising_changes_neither_parameters_nor_gradients():
     assert "remat" in str(program)
 
 
-def test_the_size_of_s2_in_closed_form():
-    """33 M, as published, on 32 x 32 x 4 latents of 1000 classes."""
-    w, depth, f, k, classes = 384, 12, 256, 2 * 2 * 4, 1000
-    model = dit.dit(width=w, depth=depth, heads=6, num_classes=classes)
-    batch = types.Batch(jnp.zeros((1, 32, 32, 4)), jnp.zeros(1, jnp.int32))
+def size_of(model, channels=4, side=32, cond=jnp.zeros(1, jnp.int32)):
+    batch = types.Batch(jnp.zeros((1, side, side, channels)), cond)
     shapes = jax.eval_shape(model.init, jax.random.key(0), batch)
-    block = (6 * w * w + 6 * w) + (3 * w * w + 3 * w) + (w * w + w) + (8 * w * w + 5 * w)
-    head = (2 * w * w + 2 * w) + (w * k + k)
-    ends = (f * w + w) + (w * w + w) + (classes + 1) * w + (k * w + w)
-    size = sum(a.size for a in jax.tree.leaves(shapes))
-    assert size == depth * block + head + ends
-    assert round(size / 1e6) == 33
+    return sum(a.size for a in jax.tree.leaves(shapes))
+
+
+def published_size(size, patch, channels=4, learn_sigma=True, lightning=False):
+    """Weights and biases of SiT on 1000 classes and the absent one, layer by layer."""
+    w, depth, heads = dit.SIZES[size]
+    k, f = patch * patch * channels, 256
+    dense = lambda i, o: i * o + o  # noqa: E731
+    attention = dense(w, 3 * w) + dense(w, w)
+    hidden = int(2 / 3 * 4 * w)
+    mlp = (
+        dense(w, 2 * hidden) + dense(hidden, w) if lightning else dense(w, 4 * w) + dense(4 * w, w)
+    )
+    scales = 2 * w + 2 * (w // heads) if lightning else 0
+    block = dense(w, 6 * w) + attention + mlp + scales
+    head = dense(w, 2 * w) + dense(w, k * (1 + learn_sigma)) + (w if lightning else 0)
+    return depth * block + head + dense(f, w) + dense(w, w) + 1001 * w + dense(k, w)
+
+
+@pytest.mark.parametrize(
+    ("size", "patch", "millions"),
+    [("S", 2, 33), ("B", 2, 130), ("L", 2, 458), ("XL", 2, 675), ("S", 4, 33), ("XL", 8, 676)],
+)
+def test_sizes_are_the_published_ones(size, patch, millions):
+    """33, 130, 458 and 675 M in the paper's table 1, for patch 2."""
+    found = size_of(dit.sit(size=size, patch=patch))
+    assert found == published_size(size, patch)
+    assert round(found / 1e6) == millions
+    if (size, patch) == ("XL", 2):
+        assert found == 674_834_720
+
+
+@pytest.mark.parametrize("size", ["B", "XL"])
+def test_the_changes_of_lightning_keep_the_size(size):
+    model = dit.lightning(size=size)
+    found = size_of(model, channels=32, side=16)
+    assert found == published_size(size, 1, 32, learn_sigma=False, lightning=True)
+    assert abs(found / size_of(dit.sit(size=size)) - 1) < 0.001
+
+
+def test_rotary_logits_tell_only_how_far_apart_tokens_are():
+    by = jnp.asarray(_transformer.angles(5, 6, 8))
+    q, k = (jnp.broadcast_to(normal(1, 1, 1, 8), (1, 30, 1, 8)) for _ in range(2))
+    logits = jnp.einsum(
+        "bnhd,bmhd->nm", _transformer.rotate(q, by), _transformer.rotate(k, by)
+    ).reshape(5, 6, 5, 6)
+    np.testing.assert_allclose(logits[1, 2, 3, 5], logits[0, 0, 2, 3], atol=1e-5)
+    assert np.abs(logits[1, 2, 3, 5] - logits[1, 2, 5 - 1, 3]) > 1e-3
+    plain = jnp.sum(q[0, 0, 0] * k[0, 0, 0])
+    np.testing.assert_allclose(logits[2, 2, 2, 2], plain, atol=1e-5)
+
+
+OPTIONS = {
+    "rms_norm": True, "swiglu": True, "rotary": True, "qk_norm": True, "registers": 3,
+    "learn_sigma": True, "align": {"layer": 1, "features": 5, "hidden": 7},
+}  # fmt: skip
+
+
+def test_all_options_at_once_align_on_request_and_place_every_patch():
+    model = dit.dit(**SMALL, **OPTIONS)
+    params = filled(model.init, types.Batch(X))
+    assert params["registers"].shape == (1, 3, 32)
+    assert params["align"]["out"]["kernel"].shape == (7, 5)
+    both = jax.jit(lambda params, x: model.apply(params, T, x, align=True))
+    v, tokens = both(params, X)
+    assert v.shape == X.shape
+    assert tokens.shape == (3, 8, 5)
+    np.testing.assert_allclose(model.apply(params, T, X), v, atol=1e-5)
+    # without any positions, permuted patches would give permuted tokens
+    _, flipped = both(params, X[:, :, ::-1])
+    assert np.abs(flipped.reshape(3, 2, 4, 5)[:, :, ::-1] - tokens.reshape(3, 2, 4, 5)).max() > 1e-2
+
+
+def test_sit_drops_the_second_half_of_its_outputs():
+    """A head whose weights are zero returns its bias, patch by patch."""
+    model = dit.sit(size="S", depth=1, width=16, heads=2, num_classes=None)
+    params = jax.tree.map(jnp.zeros_like, filled(model.init, types.Batch(X)))
+    bias = jnp.arange(16.0)  # of 2 x 2 pixels of (2 kept, 2 dropped) channels
+    params["output"]["projection"]["bias"] = bias
+    v = model.apply(params, T, X)
+    np.testing.assert_array_equal(v[1, :2, 2:4], bias.reshape(2, 2, 4)[..., :2])
+
+
+def test_the_positions_of_sit_have_the_column_first():
+    ours = _transformer.positions(3, 5, 16).reshape(15, 2, 8)
+    theirs = _transformer.positions(3, 5, 16, column_first=True).reshape(15, 2, 8)
+    np.testing.assert_array_equal(ours[:, ::-1], theirs)
 
 
 class Plain(nn.Module):
@@ -167,3 +246,13 @@ def test_shapes_that_do_not_fit_are_errors():
     for width, heads in ((30, 4), (30, 5)):
         with pytest.raises(ValueError, match=f"width {width} with {heads} heads.*Try width="):
             dit.dit(width=width, heads=heads)
+    with pytest.raises(ValueError, match=r"width 24 with 4 heads: rotary .* multiple of 4"):
+        dit.dit(width=24, heads=4, rotary=True)
+    with pytest.raises(ValueError, match="size='M': expected one of"):
+        dit.sit(size="M")
+    for align in ({"layer": 7, "features": 2}, {"layer": 1}, {"layer": 1, "features": 2, "k": 1}):
+        with pytest.raises(ValueError, match=r"expected dict\(layer=…, features"):
+            dit.dit(align=align)
+    shapes = jax.eval_shape(model.init, jax.random.key(0), types.Batch(X))
+    with pytest.raises(ValueError, match="align=True, but the network has no head"):
+        jax.eval_shape(lambda params: model.apply(params, T, X, align=True), shapes)
