@@ -26,6 +26,13 @@ def squared_error(
     return error.reshape(error.shape[0], -1).mean(axis=1)
 
 
+def cosine(a: Float[Array, "*n k"], b: Float[Array, "*n k"]) -> Float[Array, "*n"]:
+    """a · b / (|a| |b|) over the last axis, in float32; 0, with a gradient, where one is zero."""
+    a, b = a.astype(jnp.float32), b.astype(jnp.float32)
+    squares = jnp.sum(a * a, axis=-1) * jnp.sum(b * b, axis=-1)
+    return jnp.sum(a * b, axis=-1) * jax.lax.rsqrt(jnp.maximum(squares, 1e-12))
+
+
 def drop_condition(key: PRNGKey, cond: Any, null: Any, drop: Drop) -> Any:
     """Each example's condition replaced by `null` with probability `drop`, one coin an example.
 

@@ -131,3 +131,22 @@ def test_a_velocity_of_another_shape_is_refused_not_broadcast():
 def test_dropping_needs_an_absent_condition():
     with pytest.raises(ValueError, match="absent"):
         _common.drop_condition(jax.random.key(0), jnp.zeros(3, int), None, 0.1)
+
+
+def test_the_direction_of_the_velocity_in_closed_form():
+    """From zero noise, u_t = x1 and x_t = t x1: any positive multiple has the cosine 1."""
+    zeros = lambda key, like: jax.tree.map(jnp.zeros_like, like)  # noqa: E731
+    options = {"source": zeros, "sample_t": constant(0.5)}
+    batch = Batch(jax.random.normal(jax.random.key(0), (5, 4, 3)))
+    for scale, apart in ((0.5, 0.0), (-0.5, 2.0)):
+        args = (nets(lambda t, x, c=None, *, key=None, s=scale: s * x), jax.random.key(1), batch)
+        plain, _ = flow_matching(*args, **options)
+        loss, metrics = flow_matching(*args, **options, direction=0.7)
+        np.testing.assert_allclose(loss, plain + 0.7 * apart, rtol=1e-5)
+        np.testing.assert_allclose(metrics["velocity_cosine"], 1 - apart, atol=1e-5)
+
+
+def test_the_cosine_with_zero_is_zero_and_has_a_finite_gradient():
+    value, grad = jax.value_and_grad(lambda a: _common.cosine(a, jnp.ones(3)))(jnp.zeros(3))
+    assert value == 0
+    assert np.isfinite(grad).all()
