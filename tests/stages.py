@@ -15,8 +15,9 @@ CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 
 def changes(path):
     """What shrinks a config: its `tiny`; and "runs/NAME" anywhere in it becomes `trained(NAME)`."""
-    config = settings.load_config(path)
-    return (*config["tiny"], *(f"{field}={trained(name)}" for field, name in earlier(config)))
+    tiny = settings.load_config(path)["tiny"]
+    small = settings.load_config(path, tiny)
+    return (*tiny, *(f"{field}={trained(name)}" for field, name in earlier(small)))
 
 
 def earlier(node, field=""):

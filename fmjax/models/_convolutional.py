@@ -222,22 +222,15 @@ def attend(
     """
     b, n, heads, _ = q.shape
     if b * heads * n * n < _LOGITS:
-        return _attend(q, k, v)
-    return jax.lax.platform_dependent(q, k, v, cpu=_attend_by_image, default=_attend)
-
-
-def _attend(q: Any, k: Any, v: Any) -> Array:
-    precise = jnp.promote_types(q.dtype, jnp.float32)
-    logits = jnp.einsum("bnhd,bmhd->bhnm", q, k, preferred_element_type=precise)
-    weights = jax.nn.softmax(logits * q.shape[-1] ** -0.5, axis=-1)
-    return jnp.einsum("bhnm,bmhd->bnhd", weights.astype(v.dtype), v)
+        return _common.attend(q, k, v)
+    return jax.lax.platform_dependent(q, k, v, cpu=_attend_by_image, default=_common.attend)
 
 
 def _attend_by_image(q: Any, k: Any, v: Any) -> Array:
     @functools.partial(jax.checkpoint, prevent_cse=False)
     def one(qkv: Any, _: Any) -> Array:
         q, k, v = (a[None] for a in qkv)
-        return _attend(q, k, v)[0]
+        return _common.attend(q, k, v)[0]
 
     return by_image(one, jnp.stack([q, k, v], axis=1), ())
 

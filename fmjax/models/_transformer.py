@@ -54,18 +54,6 @@ def rotate(x: Float[Array, "b n h d"], by: Float[Array, "n k"]) -> Float[Array, 
     return jnp.stack([a * cos - b * sin, a * sin + b * cos], axis=-1).reshape(x.shape)
 
 
-def attend(
-    q: Float[Array, "b n h d"], k: Float[Array, "b m h d"], v: Float[Array, "b m h d"]
-) -> Float[Array, "b n h d"]:
-    """softmax(q kᵀ / √d) v for each head, the softmax in float32 whatever the inputs are.
-
-    Written out, not a fused kernel, so that forward-mode derivatives (`jax.jvp`) pass through it.
-    """
-    logits = jnp.einsum("bnhd,bmhd->bhnm", q, k, preferred_element_type=jnp.float32)
-    weights = jax.nn.softmax(logits * q.shape[-1] ** -0.5, axis=-1)
-    return jnp.einsum("bhnm,bmhd->bnhd", weights.astype(v.dtype), v)
-
-
 class Attention(nn.Module):
     """Self-attention of tokens `[b, n, width]`, `by` the angles of rotary positions `[n, k]`."""
 
@@ -86,7 +74,7 @@ class Attention(nn.Module):
             k = nn.RMSNorm(dtype=self.dtype, name="k_norm")(k)
         if by is not None:
             q, k = rotate(q, by), rotate(k, by)
-        out = attend(q, k, v).reshape(b, n, width)
+        out = _common.attend(q, k, v).reshape(b, n, width)
         return _common.dense(out, width, name="out", **options)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from fmjax.models import _convolutional, dit
+from fmjax.models import _common, _convolutional
 
 RNG = np.random.default_rng(0)
 
@@ -130,7 +130,7 @@ def test_attention_by_image_is_attention(large):
     q, k, v, g = (normal(8, 6, 2, 3) for _ in range(4))
     ours, usual = (
         jax.jit(lambda q, k, v, f=f: (f(q, k, v), jax.vjp(f, q, k, v)[1](g)))(q, k, v)
-        for f in (_convolutional.attend, dit.attend)
+        for f in (_convolutional.attend, _common.attend)
     )
     check((ours, usual), rtol=1e-4, atol=1e-5)
 

@@ -46,7 +46,7 @@ def test_attention_in_closed_form():
         for h in range(3):
             weights = np.exp(q[b, :, h] @ k[b, :, h].T / 2.0)
             expected[b, :, h] = weights / weights.sum(-1, keepdims=True) @ v[b, :, h]
-    out = _transformer.attend(*map(jnp.asarray, (q, k, v)))
+    out = _common.attend(*map(jnp.asarray, (q, k, v)))
     np.testing.assert_allclose(out, expected, atol=1e-5)
 
 
@@ -55,7 +55,7 @@ def test_the_softmax_of_bfloat16_is_in_float32():
     q = jnp.array([16.0, 1.0, 0.0, 0.0], jnp.bfloat16).reshape(1, 1, 1, 4)
     k = jnp.array([[32.0, 0, 0, 0], [32.0, 2, 0, 0]], jnp.bfloat16).reshape(1, 2, 1, 4)
     v = jnp.array([[0.0] * 4, [1.0] * 4], jnp.bfloat16).reshape(1, 2, 1, 4)
-    out = _transformer.attend(q, k, v).astype(jnp.float32)
+    out = _common.attend(q, k, v).astype(jnp.float32)
     np.testing.assert_allclose(out, jax.nn.sigmoid(1.0), atol=4e-3)
 
 
