@@ -49,8 +49,8 @@ MUTANTS = {
     ),
     "label dropout per batch": (
         "fmjax/losses/_common.py",
-        "jax.random.bernoulli(key, rate, (n,))",
-        "jnp.broadcast_to(jax.random.bernoulli(key, rate), (n,))",
+        "jax.random.bernoulli(key, drop, (n,))",
+        "jnp.broadcast_to(jax.random.bernoulli(key, drop), (n,))",
         "tests/losses/test_flow_matching.py::test_conditions_are_dropped_one_coin_an_example",
     ),
     "x0 not permuted with its condition": (
