@@ -92,7 +92,7 @@ def _zipped(path: Path) -> Any:
 
 def _legacy(path: Path) -> Any:
     with path.open("rb") as file:
-        if pickle.Unpickler(file).load() != MAGIC:
+        if _Unpickler(file).load() != MAGIC:
             raise ValueError("is not a file of PyTorch's: its magic number is another")
         _Unpickler(file).load()  # the protocol's version
         _Unpickler(file).load()  # the system's sizes

@@ -117,10 +117,14 @@ class Harm:
 
 
 def test_other_classes_are_refused(tmp_path, capsys):
+    harm = pickle.dumps({"a": Harm()}, 2)
     with zipfile.ZipFile(tmp_path / "w.pt", "w") as archive:
-        archive.writestr("archive/data.pkl", pickle.dumps({"a": Harm()}, 2))
-    with pytest.raises(ValueError, match=r"w\.pt.*print.*state_dict"):
-        _common.tensors(tmp_path / "w.pt")
+        archive.writestr("archive/data.pkl", harm)
+    # of the older format already the first pickle
+    (tmp_path / "old.pt").write_bytes(harm)
+    for name in ("w", "old"):
+        with pytest.raises(ValueError, match=rf"{name}\.pt.*print.*state_dict"):
+            _common.tensors(tmp_path / f"{name}.pt")
     assert capsys.readouterr().out == ""
 
 
