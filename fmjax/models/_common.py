@@ -209,11 +209,12 @@ def modulate(x: Array, shift: Array, scale: Array) -> Array:
 def attend(
     q: Float[Array, "b n h d"], k: Float[Array, "b m h d"], v: Float[Array, "b m h d"]
 ) -> Float[Array, "b n h d"]:
-    """softmax(q kᵀ / √d) v for each head, the softmax in float32 whatever the inputs are.
+    """softmax(q kᵀ / √d) v for each head, the softmax in float32 at least.
 
     Written out, not a fused kernel, so that forward-mode derivatives (`jax.jvp`) pass through it.
     """
-    logits = jnp.einsum("bnhd,bmhd->bhnm", q, k, preferred_element_type=jnp.float32)
+    precise = jnp.promote_types(q.dtype, jnp.float32)
+    logits = jnp.einsum("bnhd,bmhd->bhnm", q, k, preferred_element_type=precise)
     weights = jax.nn.softmax(logits * q.shape[-1] ** -0.5, axis=-1)
     return jnp.einsum("bhnm,bmhd->bnhd", weights.astype(v.dtype), v)
 

@@ -108,7 +108,7 @@ class Block(nn.Module):
 
         y = _common.modulate(self.norm("norm_2")(x), shift2, scale2)
         if self.swiglu:
-            hidden = int(2 / 3 * self.mlp_ratio * width)
+            hidden = 2 * self.mlp_ratio * width // 3
             gate, y = jnp.split(self.dense(y, 2 * hidden, "mlp_in"), 2, axis=-1)
             y = jax.nn.silu(gate) * y
         else:
