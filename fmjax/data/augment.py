@@ -103,6 +103,11 @@ def _check(inner: Data, *, flip: bool, crop: int, dequantise: float | int) -> No
         raise ValueError("nothing to do: give flip=True, crop=4 or dequantise=1.0")
     if crop < 0 or dequantise < 0:
         raise ValueError(f"crop={crop}, dequantise={dequantise}: neither may be negative")
+    if inner.encoded:
+        raise ValueError(
+            "the rows are latents already, and a changed image's are not changed latents: flip by "
+            "fmjax.latents:latents(flips=True)"
+        )
     if inner.batch is None:
         raise ValueError("augmented changes rows of `batch`, and this set has only `sample`")
     shape = getattr(inner.spec.x1, "shape", None)

@@ -59,7 +59,8 @@ def coupled(
         """Block `index` before it is coupled, its x1 in model space, and the coupling's key."""
         key_data, key_source, key_pair = jax.random.split(jax.random.fold_in(root, index), 3)
         batch = inner.sample(key_data, block) if given is None else given
-        z = codec.encode(jnp.asarray(batch.x1))
+        x1 = jnp.asarray(batch.x1)
+        z = x1 if inner.encoded else codec.encode(x1)
         x0 = source(key_source, z) if batch.x0 is None else batch.x0
         return batch._replace(x0=x0), z, key_pair
 

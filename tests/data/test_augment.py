@@ -130,6 +130,9 @@ def test_bad_requests_are_refused():
         made(MEMORY(batch_size=4), flip=True)
     with pytest.raises(ValueError, match="has only `sample`"):
         made(functools.partial(toy, gaussian), flip=True)
+    encoded = lambda batch_size: MEMORY(batch_size=batch_size)._replace(encoded=True)  # noqa: E731
+    with pytest.raises(ValueError, match="latents already"):
+        made(encoded, flip=True)
     flat = {"train": Batch(IMAGES.reshape(40, -1))}
     with pytest.raises(ValueError, match=r"images \[height, width, channels\] are expected"):
         made(functools.partial(in_memory, flat), flip=True)

@@ -61,6 +61,24 @@ def test_plans_are_optimal_in_every_block():
     assert cost(paired) < 0.8 * cost(plain)
 
 
+@pytest.mark.parametrize(("encoded", "factor"), [(True, 1), (False, 2)])
+def test_rows_in_model_space_are_not_encoded_again(encoded, factor):
+    inner = lambda batch_size: points(batch_size=batch_size)._replace(encoded=encoded)  # noqa: E731
+    seen = []
+
+    def coupling(key, x0, x1, cond=None):
+        seen.append(np.asarray(x1))
+        return backwards(key, x0, x1)
+
+    doubled = codecs.Codec(lambda x: 2 * x, lambda z: z / 2)
+    options = {"coupling": coupling, "codec": doubled, "workers": 1}
+    data = coupled(inner, block=8, batch_size=8, **options)
+    assert data.encoded == encoded
+    batch = data.batch("train", 0)
+    np.testing.assert_array_equal(batch.x1, ROWS[batch.cond])
+    np.testing.assert_array_equal(seen[0][::-1], factor * batch.x1)
+
+
 def test_conditions_and_everything_else_follow_their_rows():
     data = coupled(points, coupling=backwards, block=10, batch_size=20)
     order = joined(steps(points(batch_size=10), 2))
