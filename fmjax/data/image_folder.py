@@ -204,7 +204,7 @@ def _image(folder: Path, name: str, size: int | None, channels: int | None) -> n
                 white = Image.new("RGBA", image.size, "white")
                 image = Image.alpha_composite(white, image)
             image = image.convert("L" if grey else "RGB")
-    except (OSError, SyntaxError) as error:
+    except (OSError, SyntaxError, ValueError) as error:
         raise ValueError(f"{folder / name} cannot be read: {error}") from error
     return resize.as_floats(image if size is None else resize.centre_cropped(image, size))
 

@@ -47,12 +47,12 @@ def inception_score(
     del net
     if not 1 <= splits <= n:
         raise ValueError(f"{splits} splits of {n} samples: expected 1 to {n}")
+    title = _common.title(features, {SCORE_FEATURES: "inception_score"}, "class_score")
     if "logits" not in features.name:
         raise ValueError(
             f"a score of classes needs logits, and these features are {features.name!r}: build "
             'the extractor with layer="logits_unbiased" (Inception) or "logits" (EfficientNet)'
         )
-    title = _common.title(features, {SCORE_FEATURES: "inception_score"}, "class_score")
     # samples come in the order of their conditions: in parts of like ones p(y) would be narrow
     rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
 

@@ -38,5 +38,7 @@ def test_features_that_are_no_logits_are_refused(key, images, extractor, make_sa
     sample = make_sample(images.take("train").x1)
     with pytest.raises(ValueError, match="needs logits, and these features are 'tiny'"):
         inception_score.inception_score(None, key, images, sample, features=extractor)
+    with pytest.raises(ValueError, match="no extractor of a pretrained network"):
+        inception_score.inception_score(None, key, images, sample, features=len)
     with pytest.raises(ValueError, match="10 splits of 5 samples"):
         inception_score.inception_score(None, key, images, sample, features=extractor, n=5)
