@@ -9,7 +9,9 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jaxtyping import Float, Real
 
 from fmjax import types
@@ -78,13 +80,27 @@ def of_real(
     text = json.dumps(depends, sort_keys=True)
     name = f"{features.name}_{split}_{n}_{hashlib.sha256(text.encode()).hexdigest()[:16]}.npz"
     file = Path(data_dir).expanduser() / "fmjax_statistics" / name
-    if file.exists():
-        with np.load(file) as saved:
-            if str(saved["depends"]) == text:
-                return Moments(int(saved["n"]), saved["mean"], saved["cov"])
-    found = moments(features.stream(rows))
-    _write(file, found._asdict() | {"depends": np.array(text)})
+    found = _read(file, text)
+    # an extractor's program is one for all processes: they compute together, or none does
+    if not _everywhere(found is not None):
+        found = moments(features.stream(rows))
+        _write(file, found._asdict() | {"depends": np.array(text)})
     return found
+
+
+def _read(file: Path, text: str) -> Moments | None:
+    if not file.exists():
+        return None
+    with np.load(file) as saved:
+        same = str(saved["depends"]) == text
+        return Moments(int(saved["n"]), saved["mean"], saved["cov"]) if same else None
+
+
+def _everywhere(here: bool) -> bool:
+    """Whether it is so in all processes, each of which may have a disk of its own."""
+    if jax.process_count() == 1:
+        return here
+    return bool(np.all(multihost_utils.process_allgather(np.asarray(here))))
 
 
 def _write(file: Path, arrays: Mapping[str, Any]) -> None:
