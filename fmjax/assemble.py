@@ -44,7 +44,10 @@ def assemble(config: dict[str, Any], teacher: tuple[Any, Params] | None = None) 
     """Build every object that the config names. `teacher`: the model and parameters of a run."""
 
     def build(field: str, **offered: Any) -> Any:
-        return configs.build(config[field], f"config.{field}", **offered)
+        try:
+            return configs.build(config[field], f"config.{field}", **offered)
+        except FileNotFoundError as error:  # weights of others, which the message says where to get
+            raise ConfigError(f"config.{field}: {error}") from error
 
     codec = build("codec", data_dir=os.path.expanduser(config["data_dir"]))
     path, source = build("path"), build("source")

@@ -193,7 +193,7 @@ def art_sheet(
     """What a condition of parts is good for: subjects × styles, dials, blends, edited images.
 
     subjects, styles: words that `data.read` knows, joined by a comma where they meet, such as
-        "group=food" or "caption=red apple", and "style=line". Default: the (first four) classes
+        "group=flags" or "caption=red apple", and "style=line". Default: the (first four) classes
         of the first, and those of the last part that is a class.
     image_to_image, inpainting: `samplers.partial`, `samplers.inpaint`, bound; None: left out.
     Every row has noise of its own, which is the same along the row, but for `noises` in the

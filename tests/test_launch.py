@@ -43,6 +43,14 @@ def test_a_bad_config_is_refused_and_leaves_the_directory_to_the_next(
     assert not (tmp_path / "run" / "config.json").exists()
 
 
+def test_weights_that_are_not_there_are_named_and_where_to_get_them(tmp_path, capsys):
+    changes = ("codec=fmjax.pretrained.sd_vae:codec", "codec.path=/nowhere/vae")
+    said = refused(capsys, tmp_path / "run", *changes)
+    assert (
+        "config.codec: Stable Diffusion's autoencoder: there is no file /nowhere/vae. Get" in said
+    )
+
+
 def test_a_directory_of_another_config_is_refused_unless_told_otherwise(tmp_path, finished, capsys):
     workdir = shutil.copytree(finished, tmp_path / "run")
     before = (workdir / "config.json").read_text()
