@@ -121,7 +121,9 @@ def _check(x: Images, low: float | int, high: float | int) -> None:
     if not np.isfinite(least + most):
         raise ValueError("images are not finite: did the sampler diverge?")
     fractions = np.issubdtype(x.dtype, np.inexact) and bool(np.any(x != np.round(x)))
-    if high - low > 2 and least >= -1 and most <= 1 and fractions:
+    narrow = high - low > 2 and least >= -1 and most <= 1 and fractions
+    wide = not fractions and (least < 2 * low - high or most > 2 * high - low)
+    if narrow or wide:
         raise ValueError(
             f"the images lie between {least:.3g} and {most:.3g}, but the extractor takes {low} "
             f"for black and {high} for white: build it with low= and high= of this data"

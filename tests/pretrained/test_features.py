@@ -1,3 +1,5 @@
+import dataclasses
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -66,6 +68,9 @@ def test_what_is_no_image_or_of_another_range_is_refused(extractor):
     x = np.linspace(-1, 1, 32, dtype=np.float32).reshape(2, 4, 4, 1)
     with pytest.raises(ValueError, match=r"between -1 and 1, but the extractor takes 0 for black"):
         extractor(None, x)
+    unit = dataclasses.replace(extractor, high=1)
+    with pytest.raises(ValueError, match=r"between 0 and 31, but the extractor takes 0 for black"):
+        unit(None, np.arange(32, dtype=np.float32).reshape(2, 4, 4, 1))
     with pytest.raises(ValueError, match="not finite"):
         extractor(None, x * np.float32(np.nan))
 
