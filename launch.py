@@ -52,8 +52,8 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
     add("--n", type=int, help="sample: how many (default 64)")
     add("--cond", action="append", metavar="WORDS",
         help='sample: conditions, such as 3,5 (repeated in turn). Of several parts: '
-        '"group=flags,style=line;group=objects", ";" between conditions, parts left out are absent. '
-        "May be given again")  # fmt: skip
+        '"group=flags,style=line;group=objects", ";" between conditions, parts left out are '
+        "absent. May be given again")  # fmt: skip
     add("--image", metavar="FILE", help="sample: variants of this image (PNG, JPEG)")
     add("--strength", type=float,
         help="sample: how far from the image, above 0 to 1 (default 0.6)")  # fmt: skip

@@ -1,5 +1,6 @@
 """MNIST digits by latent flow matching: a flow in the 7 × 7 × 4 latents of configs/mnist_vae.py.
 
+    pip install --no-deps -r configs/requirements-nodeps.txt
     python launch.py --config=configs/mnist_vae.py --workdir=runs/mnist_vae
     python launch.py --config=configs/mnist_latent.py --workdir=runs/mnist_latent
 

@@ -1,5 +1,6 @@
 """A variational autoencoder of MNIST digits: the codec of configs/mnist_latent.py.
 
+    pip install --no-deps -r configs/requirements-nodeps.txt
     python launch.py --config=configs/mnist_vae.py --workdir=runs/mnist_vae
 
 Hardware: any; 2 CPU cores.
