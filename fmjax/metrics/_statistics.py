@@ -16,6 +16,9 @@ from jaxtyping import Float, Real
 
 from fmjax import types
 
+# of what is kept: another one where networks, resizing or moments are computed in another way
+FORMAT = 1
+
 
 class Moments(NamedTuple):
     """`n` rows' mean `[d]` and covariance `[d, d]` (divided by n − 1), in float64."""
@@ -72,6 +75,7 @@ def of_real(
     if data_dir is None:
         return moments(features.stream(rows))
     depends = {
+        "format": FORMAT,
         "rows": hashlib.sha256(rows.data).hexdigest(),
         "shape": list(rows.shape),
         "dtype": str(rows.dtype),
