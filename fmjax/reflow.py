@@ -160,7 +160,8 @@ def _drawn(
         source=parts.source,
         sampler=parts.sampler,
         guidance=parts.guidance,
-        codec=parts.codec._replace(decode=lambda z: z),  # decoded below, to see what that loses
+        # decoded below, to see what that loses; `frozen` would make the whole codec anew
+        codec=parts.codec._replace(decode=lambda z: z, frozen=None),
         rows=parts.parallel.rows,
         chunk=rows,
         pairs=True,
