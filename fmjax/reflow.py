@@ -95,6 +95,8 @@ def reflow(
         raise ConfigError(f"{workdir}: {why}")
     depends = {name: config[name] for name in (*settings.IDENTITY, "sampler", "guidance")}
     depends |= {"sample_chunk": config["sample_chunk"], "draw": draw, "ema": ema, "step": found[-1]}
+    if parts.codec.depends_on:  # the config names a network's run or file, which may change
+        depends["codec_depends_on"] = parts.codec.depends_on
     folder = workdir / "pairs" / record.digest(depends)[:16]
     files = [folder / f"{i:06d}.npz" for i in range(-(-n // config["sample_chunk"]))]
     missing = _missing(files)
