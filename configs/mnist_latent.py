@@ -50,8 +50,16 @@ def get_config():
     config.guidance = dict(bind="fmjax.guidance:classifier_free", scale=1.5, interval=(0.2, 0.9))
     config.sampler = dict(bind="fmjax.samplers.ode:ode", solver=dict(name="diffrax:Heun"), steps=10)
     config.evaluators = dict(
-        classifier=dict(bind="fmjax.metrics.classifier:classifier_accuracy"),
-        frechet=dict(bind="fmjax.metrics.frechet:frechet"),
+        classifier=dict(
+            bind="fmjax.metrics.classifier:classifier_accuracy",
+            judge=dict(bind="fmjax.metrics.classifier:convolutional"),
+        ),
+        # 1,000 samples are 31 times the 32 principal components of the judge's features
+        frechet=dict(
+            bind="fmjax.metrics.frechet:frechet",
+            features=dict(bind="fmjax.metrics.classifier:convolutional_features"),
+            dims=32,
+        ),
         memorisation=dict(bind="fmjax.metrics.memorisation:memorisation"),
         manifold=dict(bind="fmjax.metrics.precision_recall:manifold"),
     )
@@ -63,7 +71,10 @@ def get_config():
         "steps=4", "steps_per_call=2", "log_every=2", "save_every=2", "batch_size=16",
         "data.data=fmjax.data.digits:digits", "data.chunk=64", "data.file_rows=1024",
         "model.width=16", "model.depth=1", "model.heads=2", "sampler.steps=2", "sample_chunk=64",
-        "pictures.samples.n=60", "pictures.samples.columns=5", "evaluators.frechet.draws=1",
+        "pictures.samples.n=60", "pictures.samples.columns=5",
+        "evaluators.classifier=fmjax.metrics.energy:energy",
+        "evaluators.classifier.n=60", "evaluators.classifier.draws=1",
+        "evaluators.frechet=fmjax.metrics.mmd:mmd", "evaluators.frechet.n=60",
         "evaluators.memorisation.n=60", "evaluators.manifold.n=60",
     )  # fmt: skip
     return config

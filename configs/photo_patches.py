@@ -62,7 +62,7 @@ def get_config():
     )
     config.tiny = (
         "steps=2", "log_every=2", "save_every=2", "batch_size=16",
-        "model.channels=8", "model.multipliers=(1,1,1)", "model.head_channels=8",
+        "model.channels=8", "model.multipliers=(1,1)", "model.head_channels=8",
         "sampler.steps=2", "sample_chunk=32",
         "pictures.samples.n=16", "pictures.samples.columns=4",
         "evaluators.frechet=fmjax.metrics.mmd:mmd", "evaluators.frechet.n=16",

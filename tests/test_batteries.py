@@ -308,7 +308,8 @@ def test_data_keep_their_promises(path, data_dir):
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
 def test_every_config_trains_saves_judges_and_samples(path, data_dir, tmp_path, capsys):
-    tiny = [f"--config.{c}" for c in (*stages.changes(path), f"data_dir={data_dir}")]
+    own = (f"data_dir={data_dir}", "parallel.devices=1")  # eight compile for longer
+    tiny = [f"--config.{c}" for c in (*stages.changes(path), *own)]
     flags = [f"--config={path}", f"--workdir={tmp_path}", "--no-cache", *tiny]
     prepared_for(path, data_dir)
     assert launch.main(flags) == 0

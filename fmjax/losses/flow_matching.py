@@ -29,9 +29,10 @@ def flow_matching(
 
     `coupling`: who is paired with whom (`fmjax.couplings`), inside the step; None: as they come.
     `weight`: a function of t, e.g. `paths.weight` for the same error measured in x1; None: 1.
-    `direction`: adds direction · (1 − cos(v, u_t)), after Yao & Wang 2025 (2501.01423). The mean
-    of cosines is greatest along the mean of u_t/|u_t|: the minimum then is, in general, no longer
-    the conditional expectation, and the flow no longer exact, however long it is trained.
+    `direction`: adds direction · (1 − cos(v, u_t)), of the last axis (an image's channels), the
+    mean over all others, after Yao & Wang 2025 (2501.01423). The mean of cosines is greatest
+    along the mean of u_t/|u_t|: the minimum then is, in general, no longer the conditional
+    expectation, and the flow no longer exact, however long it is trained.
     `drop`: the share of examples whose condition is replaced by `null`, or dict part → share.
     Lipman et al. 2022 (2210.02747), eq. 9; Tong et al. 2023 (2302.00482), eq. 10.
     """
@@ -45,6 +46,6 @@ def flow_matching(
     loss, metrics = error if weight is None else weight(t) * error, {"velocity_mse": error}
     if not direction:
         return loss, metrics
-    flat = lambda a: a.reshape(a.shape[0], -1)  # noqa: E731
-    metrics["velocity_cosine"] = _common.cosine(flat(v), flat(ut))
+    cosines = _common.cosine(v, ut)
+    metrics["velocity_cosine"] = cosines.reshape(len(cosines), -1).mean(axis=1)
     return loss + direction * (1 - metrics["velocity_cosine"]), metrics
