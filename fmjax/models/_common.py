@@ -22,8 +22,29 @@ def dense(x: Float[Array, "*n d"], features: int, **options: Any) -> Float[Array
     XLA on the CPU differentiates `[b, n, d] @ [d, k]` 1.4 to 2 times slower than the same product
     as `[b n, d] @ [d, k]`; on accelerators the reshape costs nothing. `options` are `nn.Dense`'s.
     """
+    options = {"dot_general": _product, **options}
     flat = nn.Dense(features, **options)(x.reshape(-1, x.shape[-1]))
     return flat.reshape(*x.shape[:-1], features)
+
+
+def _product(x: Any, kernel: Any, dimensions: Any, **options: Any) -> Array:
+    """`lax.dot_general`, whose kernel has a gradient computed narrow side first on CPUs.
+
+    Of 4096 rows, 1024 → 256: 16 ms on a core as [256, rows] [rows, 1024], 26 ms the other way.
+    """
+    if kernel.shape[0] > kernel.shape[1]:
+        # platforms branch on the kernel alone: a branch with x would keep copies of it
+        kernel = jax.lax.platform_dependent(kernel, cpu=_transposed_in_memory, default=_unchanged)
+    return jax.lax.dot_general(x, kernel, dimensions, **options)
+
+
+def _transposed_in_memory(kernel: Any) -> Array:
+    # without the barrier, both transpositions would vanish, in the gradient, too
+    return jax.lax.optimization_barrier(kernel.T).T
+
+
+def _unchanged(kernel: Any) -> Array:
+    return kernel
 
 
 def broadcast_time(t: Any, x: Float[Array, " b *d"]) -> Float[Array, " b"]:
@@ -212,11 +233,14 @@ def attend(
     """softmax(q kᵀ / √d) v for each head, the softmax in float32 at least.
 
     Written out, not a fused kernel, so that forward-mode derivatives (`jax.jvp`) pass through it.
+    Heads are moved ahead of tokens first: on CPUs the gradient takes 20 ms for 33 without.
     """
+    q, k, v = (a.transpose(0, 2, 1, 3) for a in (q, k, v))
     precise = jnp.promote_types(q.dtype, jnp.float32)
-    logits = jnp.einsum("bnhd,bmhd->bhnm", q, k, preferred_element_type=precise)
+    logits = jnp.einsum("bhnd,bhmd->bhnm", q, k, preferred_element_type=precise)
     weights = jax.nn.softmax(logits * q.shape[-1] ** -0.5, axis=-1)
-    return jnp.einsum("bhnm,bmhd->bnhd", weights.astype(v.dtype), v)
+    out = jnp.einsum("bhnm,bhmd->bhnd", weights.astype(v.dtype), v)
+    return out.transpose(0, 2, 1, 3)
 
 
 class Head(nn.Module):

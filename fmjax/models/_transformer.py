@@ -67,8 +67,9 @@ class Attention(nn.Module):
         b, n, width = x.shape
         options = {"dtype": self.dtype, "kernel_init": XAVIER}
         qkv = _common.dense(x, 3 * width, name="qkv", **options)
-        qkv = qkv.reshape(b, n, 3, self.heads, width // self.heads)
-        q, k, v = (qkv[:, :, i] for i in range(3))
+        # split, whose transpose is one concatenation, not three sums
+        shape = (b, n, self.heads, width // self.heads)
+        q, k, v = (a.reshape(shape) for a in jnp.split(qkv, 3, axis=-1))
         if self.qk_norm:
             q = nn.RMSNorm(dtype=self.dtype, name="q_norm")(q)
             k = nn.RMSNorm(dtype=self.dtype, name="k_norm")(k)

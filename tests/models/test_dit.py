@@ -237,6 +237,29 @@ def test_a_flattened_dense_is_a_dense():
     np.testing.assert_allclose(out, expected, atol=1e-5)
 
 
+def test_narrowing_denses_differentiate_as_products_do_and_only_cpus_transpose_them():
+    x, kernel, g = normal(5, 6), normal(6, 4), normal(5, 4)
+    dimensions = (((1,), (0,)), ((), ()))
+
+    def value_and_derivatives(product):
+        out, pullback = jax.vjp(product, x, kernel)
+        return out, pullback(g), jax.jvp(product, (x, kernel), (g @ kernel.T, x.T @ g))[1]
+
+    ours = lambda x, kernel: _common._product(x, kernel, dimensions)  # noqa: E731
+    found = jax.jit(lambda: value_and_derivatives(ours))()
+    close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)  # noqa: E731
+    jax.tree.map(close, found, value_and_derivatives(jnp.matmul))
+    seeds = jax.jit(jax.vmap(ours, in_axes=(None, 0)))(x, jnp.stack([kernel, -kernel]))
+    close(seeds[1], -x @ kernel)
+    for shape, platform, barriers in (((6, 4), "cpu", 1), ((6, 4), "cuda", 0), ((4, 6), "cpu", 0)):
+        lowered = (
+            jax.jit(ours)
+            .trace(normal(5, shape[0]), normal(*shape))
+            .lower(lowering_platforms=(platform,))
+        )
+        assert lowered.as_text().count("optimization_barrier") == barriers
+
+
 def test_shapes_that_do_not_fit_are_errors():
     model = dit.dit(**SMALL)
     with pytest.raises(ValueError, match="images of 5x4 do not divide into patches of 2x2"):
