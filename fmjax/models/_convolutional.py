@@ -248,17 +248,18 @@ def downsample(x: Float[Array, "b h w c"]) -> Float[Array, "b y x c"]:
     return x.reshape(b, h // 2, 2, w // 2, 2, c).mean(axis=(2, 4))
 
 
-def check_images(x: Any, levels: int) -> None:
-    """ValueError unless `x` is `[b, h, w, c]` with h and w that halve `levels` − 1 times."""
-    factor = 2 ** (levels - 1)
+def check_images(x: Any, levels: int, patch: int = 1) -> None:
+    """ValueError unless `x` is `[b, h, w, c]` whose patches halve `levels` − 1 times."""
+    factor = patch * 2 ** (levels - 1)
     if x.ndim != 4:
         raise ValueError(
             f"x has shape {x.shape}; expected images [b, height, width, channels]. "
             "Reshape the data, or use fmjax.models.resmlp for other shapes."
         )
     if x.shape[1] % factor or x.shape[2] % factor:
+        patches = "" if patch == 1 else f" and patch={patch}"
         raise ValueError(
             f"images of {x.shape[1]}x{x.shape[2]} cannot be halved {levels - 1} times; expected "
-            f"height and width to be multiples of {factor} for {levels} multipliers. Give fewer "
-            "multipliers, or pad or crop the images."
+            f"height and width to be multiples of {factor} for {levels} multipliers{patches}. "
+            "Give fewer multipliers, or pad or crop the images."
         )

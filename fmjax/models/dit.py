@@ -5,37 +5,14 @@ from typing import Any
 
 import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array, Float
 
 from fmjax import types
 from fmjax.models import _common, _transformer
+from fmjax.models._patches import patchify as patchify
+from fmjax.models._patches import unpatchify as unpatchify
 
 # width, depth, heads
 SIZES = {"S": (384, 12, 6), "B": (768, 12, 12), "L": (1024, 24, 16), "XL": (1152, 28, 16)}
-
-
-def patchify(x: Float[Array, "b h w c"], patch: int) -> Float[Array, "b n k"]:
-    """Images as n = h/p · w/p tokens, row by row, of k = p · p · c numbers.
-
-    Raises ValueError unless h and w are multiples of `patch`.
-    """
-    b, h, w, c = x.shape
-    if h % patch or w % patch:
-        raise ValueError(
-            f"images of {h}x{w} do not divide into patches of {patch}x{patch}; expected height and "
-            f"width to be multiples of {patch}. Choose another patch, or pad or crop the images."
-        )
-    x = x.reshape(b, h // patch, patch, w // patch, patch, c)
-    return x.transpose(0, 1, 3, 2, 4, 5).reshape(b, -1, patch * patch * c)
-
-
-def unpatchify(
-    tokens: Float[Array, "b n k"], patch: int, shape: tuple[int, ...]
-) -> Float[Array, "b h w c"]:
-    """The inverse of `patchify`, to images of `shape`."""
-    b, h, w, c = shape
-    x = tokens.reshape(b, h // patch, w // patch, patch, patch, c)
-    return x.transpose(0, 1, 3, 2, 4, 5).reshape(shape)
 
 
 class _DiT(nn.Module):

@@ -10,7 +10,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from fmjax import types
-from fmjax.models import _common, _convolutional
+from fmjax.models import _common, _convolutional, _patches
 
 
 class Layout(NamedTuple):
@@ -105,13 +105,21 @@ class _UNet(nn.Module):
     scale_shift_norm: bool
     num_classes: _common.Classes
     time_scale: float | int
+    patch: int
     dtype: Any
     remat: bool
     policy: Any
 
     @nn.compact
     def __call__(self, t: Any, x: Any, cond: Any) -> Any:
-        _convolutional.check_images(x, len(self.multipliers))
+        _convolutional.check_images(x, len(self.multipliers), self.patch)
+        if self.patch == 1:
+            return self.velocity(t, x, cond)
+        shape = (x.shape[0], x.shape[1] // self.patch, x.shape[2] // self.patch, -1)
+        v = self.velocity(t, _patches.patchify(x, self.patch).reshape(shape), cond)
+        return _patches.unpatchify(v, self.patch, x.shape)
+
+    def velocity(self, t: Any, x: Any, cond: Any) -> Any:
         c = self.embedding(t, cond)
         first = int(self.channels * self.multipliers[0])
         h = self.convolution(first, "input")(x)
@@ -198,6 +206,7 @@ def unet(
     scale_shift_norm: bool = False,
     num_classes: _common.Classes = None,
     time_scale: float | int = 1.0,
+    patch: int = 1,
     dtype: Any = None,
     remat: bool = False,
     policy: Callable[..., Any] | None = None,
@@ -211,6 +220,8 @@ def unet(
     conv_resample: convolutions, not means and copies, between levels; resblock_updown: blocks
     scale_shift_norm: the embedding of t and the condition scales, too, instead of only adding
     time_scale: the fastest angular frequency of the features of t in [0, 1]; the peers' is 1
+    patch:    squares of so many pixels become channels first, and pixels again at the end: the
+              finest level, the dearest one, then has 1/patch² of the places
     dtype:    of the computation; the parameters stay float32
     remat:    blocks are computed anew in the backward pass, but for what `policy` (one of
               `jax.checkpoint_policies`) keeps: less memory, about a third more time
@@ -232,6 +243,6 @@ def unet(
     options = (
         channels, tuple(multipliers), blocks, tuple(attention), heads, head_channels,
         new_attention_order, conv_resample, resblock_updown, dropout, scale_shift_norm,
-        num_classes, time_scale, dtype, remat, policy,
+        num_classes, time_scale, patch, dtype, remat, policy,
     )  # fmt: skip
     return _common.model(lambda deterministic: _UNet(deterministic, *options))
