@@ -16,15 +16,16 @@ def predict(
 
     Conversions are singular at an end of time, so their coefficients are taken at t clipped to
     [eps, 1 − eps]; the network itself sees t. A network that predicts the velocity is untouched.
+    Of a tuple (`align=True` of `dit`: prediction, projections) only the first is converted.
     """
     if row is paths.velocity:
         return model
 
-    def apply(
-        params: Any, t: Time, x: Float[Array, " b *d"], cond: Any = None, **kw: Any
-    ) -> Float[Array, " b *d"]:
+    def apply(params: Any, t: Time, x: Float[Array, " b *d"], cond: Any = None, **kw: Any) -> Any:
         safe = jnp.clip(jnp.asarray(t, jnp.float32), eps, 1 - eps)
-        prediction = model.apply(params, t, x, cond, **kw)
-        return paths.convert(path, safe, x, prediction, of=row, to=paths.velocity)
+        out = model.apply(params, t, x, cond, **kw)
+        prediction, *others = out if isinstance(out, tuple) else (out,)
+        v = paths.convert(path, safe, x, prediction, of=row, to=paths.velocity)
+        return (v, *others) if others else v
 
     return Model(model.init, apply)

@@ -35,6 +35,18 @@ def test_the_velocity_is_finite_at_both_ends(row):
         assert np.isfinite(model.apply(None, t, jnp.ones((3, 2)))).all()
 
 
+def test_of_a_tuple_only_the_prediction_is_converted():
+    def apply(params, t, x, cond=None, *, align=False):
+        return (2 * x, x + 1) if align else 2 * x
+
+    x = jnp.ones((3, 2))
+    model = predict(Model(None, apply), path=paths.linear(), row=paths.x1)
+    v, projected = model.apply(None, 0.5, x, align=True)
+    np.testing.assert_array_equal(v, model.apply(None, 0.5, x))
+    np.testing.assert_allclose(v, 2 * x)  # (x1 - x)/(1 - t)
+    np.testing.assert_array_equal(projected, x + 1)
+
+
 def test_a_velocity_net_is_untouched():
     model = Model(None, None)
     assert predict(model, path=paths.linear()) is model
