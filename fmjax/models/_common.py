@@ -261,6 +261,15 @@ class Head(nn.Module):
         return dense(h, self.features, name="projection", **options)
 
 
+def check_policy(remat: bool, policy: Any) -> None:
+    """ValueError for a policy of what to keep where nothing is computed anew."""
+    if policy is not None and not remat:
+        raise ValueError(
+            f"policy={policy} with remat=False: the policy says what rematerialised blocks keep, "
+            "and none are. Pass remat=True as well, or leave the policy out."
+        )
+
+
 def example(batch: types.Batch) -> tuple[Array, Any]:
     """One row of zeros shaped as the batch: initial parameters depend on its shapes alone."""
 

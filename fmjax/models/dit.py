@@ -137,6 +137,7 @@ def dit(
             f"width {width} with {heads} heads: rotary positions turn pairs by row and by column, "
             f"so a head's {width // heads} numbers should be a multiple of 4. Choose other heads."
         )
+    _common.check_policy(remat, policy)
     block = {
         "heads": heads, "mlp_ratio": mlp_ratio, "dropout": dropout, "qk_norm": qk_norm,
         "rms_norm": rms_norm, "swiglu": swiglu, "dtype": dtype,

@@ -117,7 +117,8 @@ class _UNet(nn.Module):
             return self.velocity(t, x, cond)
         shape = (x.shape[0], x.shape[1] // self.patch, x.shape[2] // self.patch, -1)
         v = self.velocity(t, _patches.patchify(x, self.patch).reshape(shape), cond)
-        return _patches.unpatchify(v, self.patch, x.shape)
+        tokens = v.reshape(x.shape[0], -1, v.shape[-1])
+        return _patches.unpatchify(tokens, self.patch, x.shape)
 
     def velocity(self, t: Any, x: Any, cond: Any) -> Any:
         c = self.embedding(t, cond)
@@ -232,13 +233,18 @@ def unet(
     """
     if channels % 2:
         raise ValueError(f"channels={channels}: expected an even number, of cosines and sines of t")
-    widths = [int(channels * m) for m in multipliers]
+    if patch < 1:
+        raise ValueError(f"patch={patch}: expected at least 1, the width of a square of pixels")
+    _common.check_policy(remat, policy)
+    down, up = layout(channels, multipliers, blocks, attention)
+    attending = {at.channels for at in (*down, *up, *_middle(up[0].channels)) if at.attention}
     divisor = head_channels or heads
-    if any(width % divisor for width in widths):
+    if any(width % divisor for width in attending):
         what = "head_channels" if head_channels else "heads"
         raise ValueError(
-            f"widths {widths} with {what}={divisor}: expected multiples of {divisor}. "
-            f"Choose {what} that divides channels={channels} times each of {list(multipliers)}."
+            f"widths {sorted(attending)}, of the blocks that attend, with {what}={divisor}: "
+            f"expected multiples of {divisor}. Choose {what} that divides them; the middle, as "
+            f"wide as the last of multipliers={list(multipliers)}, always attends."
         )
     options = (
         channels, tuple(multipliers), blocks, tuple(attention), heads, head_channels,

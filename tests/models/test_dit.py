@@ -131,6 +131,11 @@ def test_rematerialising_changes_neither_parameters_nor_gradients():
     assert "remat" in str(program)
 
 
+def test_a_policy_without_rematerialising_is_an_error():
+    with pytest.raises(ValueError, match=r"policy=.* with remat=False.*Pass remat=True"):
+        dit.dit(**SMALL, policy=jax.checkpoint_policies.everything_saveable)
+
+
 def size_of(model, channels=4, side=32, cond=jnp.zeros(1, jnp.int32)):
     batch = types.Batch(jnp.zeros((1, side, side, channels)), cond)
     shapes = jax.eval_shape(model.init, jax.random.key(0), batch)

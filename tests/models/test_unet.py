@@ -137,6 +137,20 @@ def test_rows_do_not_depend_on_each_other_and_it_starts_at_zero():
     assert not np.any(born["down_1"]["conv_out"]["kernel"])
 
 
+def test_patches_are_pixels_as_channels():
+    model, inner = unet(**SMALL, patch=2), unet(**SMALL)
+    # pixels of 2 x 2 squares as channels: row of the square, column, colour
+    deep = X.reshape(3, 2, 2, 4, 2, 2).transpose(0, 1, 3, 2, 4, 5).reshape(3, 2, 4, 8)
+    params = filled(model)
+    assert jax.tree.map(jnp.shape, params) == jax.tree.map(jnp.shape, shapes(inner, deep))
+    v = jax.jit(model.apply)(params, T, X)
+    assert v.shape == X.shape
+    expected = jax.jit(inner.apply)(params, T, deep).reshape(3, 2, 4, 2, 2, 2)
+    expected = expected.transpose(0, 1, 3, 2, 4, 5).reshape(X.shape)
+    np.testing.assert_allclose(v, expected, atol=1e-6)
+    assert np.abs(v).max() > 1e-2
+
+
 def test_bfloat16_is_near_and_returns_the_type_of_x():
     model = unet(**SMALL)
     params = filled(model)
@@ -174,7 +188,23 @@ def test_what_does_not_fit_is_an_error():
         model.init(jax.random.key(1), types.Batch(jnp.zeros((1, 2))))
     with pytest.raises(ValueError, match="channels=7: expected an even number"):
         unet(channels=7)
-    with pytest.raises(ValueError, match="heads=3: expected multiples of 3"):
+    with pytest.raises(ValueError, match=r"widths \[16\].*heads=3: expected multiples of 3"):
         unet(channels=8, heads=3)
     with pytest.raises(ValueError, match="head_channels=5: expected multiples of 5"):
         unet(channels=8, head_channels=5)
+    with pytest.raises(ValueError, match=r"images of 4x6 cannot.*multiples of 4 .*and patch=2"):
+        unet(**SMALL, patch=2).init(jax.random.key(1), types.Batch(jnp.zeros((1, 4, 6, 1))))
+    with pytest.raises(ValueError, match="patch=0: expected at least 1"):
+        unet(**SMALL, patch=0)
+    with pytest.raises(ValueError, match=r"policy=.* with remat=False.*Pass remat=True"):
+        unet(**SMALL, policy=jax.checkpoint_policies.everything_saveable)
+
+
+def test_only_widths_that_attend_divide_by_the_heads():
+    options = {"channels": 8, "multipliers": (1, 3), "blocks": 1, "heads": 3}
+    model = unet(**options, attention=(2,))
+    assert shapes(model)["middle_0_attention"]["qkv"]["kernel"].shape == (24, 72)
+    with pytest.raises(ValueError, match=r"widths \[8, 24\].*heads=3"):
+        unet(**options, attention=(1,))
+    with pytest.raises(ValueError, match=r"widths \[24\].*heads=5"):
+        unet(**{**options, "heads": 5}, attention=())
