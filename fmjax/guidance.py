@@ -40,15 +40,8 @@ def classifier_free(
         options = {"scale": scale, "null": null, "interval": interval}
         return type(net)(*(classifier_free(n, **options) for n in net))
 
-    def pair(t: Any, x: Any, cond: Any, *, key: Any, **kw: Any) -> tuple[Array, Array]:
-        b = x.shape[0]
-
-        def double(a: Any) -> Any:
-            return jnp.concatenate([a, a]) if jnp.shape(a)[:1] == (b,) else a
-
-        conds = jax.tree.map(lambda c, n: jnp.concatenate([c, n]), cond, _rows(null, cond, b))
-        v = net(double(t), double(x), conds, key=key, **jax.tree.map(double, kw))
-        return v[:b], v[b:]
+    def pair(t: Any, x: Any, cond: Any, *, key: Any, **kw: Any) -> list[Array]:
+        return _together(net, t, x, [cond, _rows(null, cond, x.shape[0])], key=key, **kw)
 
     return _guided(net, pair, scale, interval, conditional=True)
 
@@ -105,23 +98,16 @@ def compose(
             f"scales {dict(scales)}, nested={tuple(nested)}: expected a scale for each of at least "
             "one part, and in nested all of them, once each, or none"
         )
-    count = len(names) + 1
 
     def on(t: Any, x: Any, cond: Any, *, key: Any, **kw: Any) -> Array:
-        b, absent = x.shape[0], _rows(null, cond, x.shape[0])
-        kept = [names[:i] if nested else names[i - 1 : i] for i in range(count)]
-        rows = [_only(cond, absent, names, kept[i] if i else ()) for i in range(count)]
-        conds = jax.tree.map(lambda *parts: jnp.concatenate(parts), *rows)
-
-        def repeat(a: Any) -> Any:
-            return jnp.concatenate([a] * count) if jnp.shape(a)[:1] == (b,) else a
-
-        v = net(repeat(t), repeat(x), conds, key=key, **jax.tree.map(repeat, kw))
-        base, *others = jnp.split(v, count)
+        absent = _rows(null, cond, x.shape[0])
+        kept = [names[:i] if nested else names[i - 1 : i] for i in range(len(names) + 1)]
+        conds = [_only(cond, absent, names, k if i else ()) for i, k in enumerate(kept)]
+        base, *others = _together(net, t, x, conds, key=key, **kw)
         before = [base, *others[:-1]] if nested else [base] * len(others)
         pairs = zip(names, others, before, strict=True)
         total = sum((_per_example(scales[n], v) * (v - u) for n, v, u in pairs), start=base)
-        return total.astype(v.dtype)
+        return total.astype(base.dtype)
 
     def composed(t: Any, x: Any, cond: Any = None, *, key: Any = None, **kw: Any) -> Array:
         missing = [n for n in names if not isinstance(cond, Mapping) or n not in cond]
@@ -169,13 +155,8 @@ def blend(net: Net, *, other: PyTree, amount: Scale) -> Net:
         else:
             new = _many(other, cond, b)
 
-        def double(a: Any) -> Any:
-            return jnp.concatenate([a, a]) if jnp.shape(a)[:1] == (b,) else a
-
-        conds = jax.tree.map(lambda c, n: jnp.concatenate([c, n]), cond, new)
-        v = net(double(t), double(x), conds, key=key, **jax.tree.map(double, kw))
-        a, b = jnp.split(v, 2)
-        return (a + _per_example(amount, a) * (b - a)).astype(v.dtype)
+        v, far = _together(net, t, x, [cond, new], key=key, **kw)
+        return (v + _per_example(amount, v) * (far - v)).astype(v.dtype)
 
     return blended
 
@@ -201,6 +182,20 @@ def blend_values(
     of_b = jnp.where(near, weight, jnp.sin(weight * angle) / sine)
     direction = of_a * a / length_a + of_b * b / length_b
     return direction * ((1 - weight) * length_a + weight * length_b)
+
+
+def _together(
+    net: Net, t: Any, x: Any, conds: Sequence[PyTree], *, key: Any, **kw: Any
+) -> list[Array]:
+    """The velocities under each of `conds` at the same t and x, from one call of `net`."""
+    n, b = len(conds), x.shape[0]
+
+    def repeat(a: Any) -> Any:
+        return jnp.concatenate([a] * n) if jnp.shape(a)[:1] == (b,) else a
+
+    rows = jax.tree.map(lambda *parts: jnp.concatenate(parts), *conds)
+    v = net(repeat(t), repeat(x), rows, key=key, **jax.tree.map(repeat, kw))
+    return jnp.split(v, n)
 
 
 def _only(cond: Any, absent: Any, dialled: Sequence[str], kept: Sequence[str]) -> dict[str, Any]:
