@@ -20,6 +20,14 @@ from fmjax.types import Batch, Data
 ENDINGS = (".png", ".jpg", ".jpeg")
 GREY = ("1", "L", "LA")
 COLOUR = ("P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
+# what Pillow raises for files that it cannot read, and, where warnings are errors, for huge ones
+BROKEN = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    Image.DecompressionBombError,
+    Image.DecompressionBombWarning,
+)
 
 
 class SkippedImages(UserWarning):
@@ -50,9 +58,11 @@ def image_folder(
                 with the columns file (relative to `path`) and label
     test_share: by a hash of the file's name, so a file stays on its side when others come
     skip_bad:   leave out, with a warning, what else is refused by name: files that cannot be
-                read, sizes or channels other than most have
+                read, or are beyond Pillow's limit (`PIL.Image.MAX_IMAGE_PIXELS`), sizes or
+                channels other than most have
     memory_gb:  up to here, as float32, all is decoded into memory at the start; above, files are
-                read by `workers` threads, `ahead` batches ahead, and only their headers first
+                read by `workers` threads, `ahead` batches ahead, and only their headers first: a
+                file broken behind its header then is an error when its turn comes
 
     Transparency is put on white; photos are turned as their EXIF says.
     FileNotFoundError: no folder, no images. ValueError: bad images, labels that do not fit.
@@ -118,7 +128,7 @@ def _head(folder: Path, file: Path) -> _Head:
             if image.mode not in GREY + COLOUR:
                 return _Head(name, error=f"its mode is {image.mode}, 8 bits are expected")
             return _Head(name, (width, height), 1 if image.mode in GREY else 3)
-    except (OSError, SyntaxError, ValueError) as error:
+    except BROKEN as error:
         return _Head(name, error=str(error))
 
 
@@ -204,8 +214,11 @@ def _image(folder: Path, name: str, size: int | None, channels: int | None) -> n
                 white = Image.new("RGBA", image.size, "white")
                 image = Image.alpha_composite(white, image)
             image = image.convert("L" if grey else "RGB")
-    except (OSError, SyntaxError, ValueError) as error:
-        raise ValueError(f"{folder / name} cannot be read: {error}") from error
+    except BROKEN as error:
+        raise ValueError(
+            f"{folder / name} cannot be read: {error}. Mend or remove it; skip_bad=True leaves out "
+            "what is broken behind its header only where all is decoded at the start (memory_gb)."
+        ) from error
     return resize.as_floats(image if size is None else resize.centre_cropped(image, size))
 
 

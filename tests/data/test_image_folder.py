@@ -1,3 +1,5 @@
+import warnings
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -147,13 +149,32 @@ def test_broken_files_are_named(tmp_path):
         assert sum(made(tmp_path, skip_bad=True).splits.values()) == 5
     # behind its header a file is read only when its turn comes
     data = made(tmp_path, memory_gb=0, test_share=0.3)
-    with pytest.raises(ValueError, match=r"003.png cannot be read"):
+    with pytest.raises(ValueError, match=r"003.png cannot be read: .*truncated.*Mend or remove it"):
         everything(data)
+    with pytest.raises(ValueError, match=r"003.png cannot be read"):
+        [data.batch(split, step) for split in data.splits for step in range(2)]
     deep = tmp_path / "deep"
     write(deep, 2)
     Image.fromarray(np.zeros((6, 8), np.uint16)).save(deep / "sixteen.png")
     with pytest.raises(ValueError, match=r"sixteen.png cannot be read \(its mode is I;16, 8 bits"):
         made(deep)
+
+
+@KINDS
+@pytest.mark.parametrize("side", [11, 20])  # Pillow warns of the one, and refuses the other
+def test_huge_files_are_named(tmp_path, monkeypatch, memory_gb, side):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    write(tmp_path, 6)
+    write(tmp_path, 1, (side, side, 3), start=50)
+    with pytest.raises(ValueError, match=r"050.png cannot be read \(Image size .* exceeds limit"):
+        made(tmp_path, size=4, memory_gb=memory_gb)
+
+    def rest():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        return made(tmp_path, size=4, skip_bad=True, memory_gb=memory_gb).splits
+
+    with pytest.warns(SkippedImages, match="1 left out: 050.png cannot be read"):
+        assert sum(rest().values()) == 6
 
 
 def test_bad_requests_are_refused(tmp_path):
