@@ -3,7 +3,7 @@
 import difflib
 import hashlib
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +47,8 @@ def found(
 def tensors(path: str | os.PathLike[str]) -> Tensors:
     """The tensors in a file, by name: `.safetensors`, or what `torch.save` makes of state dicts.
 
-    Dicts in dicts are joined by dots; what is not a tensor is left out. PyTorch is not needed, and
+    Dicts in dicts are joined by dots, and so are places in lists, from 0; what is not a tensor is
+    left out. PyTorch is not needed, and
     of its pickles only tensors are read. FileNotFoundError, ValueError: no such file, or damaged.
     """
     file = Path(path).expanduser()
@@ -64,7 +65,11 @@ def tensors(path: str | os.PathLike[str]) -> Tensors:
 def _flat(tree: Any, prefix: str) -> Tensors:
     if isinstance(tree, np.ndarray):
         return {prefix: tree}
-    children = tree.items() if isinstance(tree, Mapping) else ()
+    children: Iterable[tuple[Any, Any]] = ()
+    if isinstance(tree, Mapping):
+        children = tree.items()
+    elif isinstance(tree, list | tuple):
+        children = enumerate(tree)
     joined = [_flat(value, f"{prefix}.{key}" if prefix else str(key)) for key, value in children]
     return {name: array for part in joined for name, array in part.items()}
 

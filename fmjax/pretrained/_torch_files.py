@@ -51,6 +51,10 @@ def _parameter(tensor: Any, *_: Any) -> Any:
 
 
 class _Unpickler(pickle.Unpickler):
+    def __init__(self, file: Any) -> None:
+        super().__init__(file)
+        self.types: dict[str, Any] = {}  # of the storages named, by key
+
     def find_class(self, module: str, name: str) -> Any:
         if module == "torch" and name in TYPES:
             return TYPES[name]
@@ -69,6 +73,7 @@ class _Unpickler(pickle.Unpickler):
 
     def persistent_load(self, pid: Any) -> _Storage:
         _, dtype, key, *_ = pid
+        self.types[key] = np.dtype(dtype)
         return _Storage(dtype, key)
 
 
@@ -96,30 +101,26 @@ def _legacy(path: Path) -> Any:
             raise ValueError("is not a file of PyTorch's: its magic number is another")
         _Unpickler(file).load()  # the protocol's version
         _Unpickler(file).load()  # the system's sizes
-        tree = _Unpickler(file).load()
+        unpickler = _Unpickler(file)
+        tree = unpickler.load()
         keys = _Unpickler(file).load()
-        types = {s.storage.key: np.dtype(s.storage.dtype) for s in _tensors(tree)}
         raw = {}
         for key in keys:
             count = int.from_bytes(file.read(8), "little")
-            size = count * types[key].itemsize
+            size = count * unpickler.types[key].itemsize
             raw[key] = file.read(size)
             if len(raw[key]) != size:
                 raise ValueError(f"is cut short: storage {key} lacks bytes")
         return _filled(tree, lambda storage: raw[storage.key])
 
 
-def _tensors(tree: Any) -> list[_Tensor]:
-    if isinstance(tree, _Tensor):
-        return [tree]
-    children = tree.values() if isinstance(tree, Mapping) else ()
-    return [tensor for child in children for tensor in _tensors(child)]
-
-
 def _filled(tree: Any, data: Callable[[_Storage], bytes]) -> Any:
-    """The dicts of `tree` with arrays for tensors; what is neither stays."""
+    """The dicts and lists of `tree` with arrays for tensors; what is none of them stays."""
     if isinstance(tree, Mapping):
         return {key: _filled(value, data) for key, value in tree.items()}
+    # tensors and storages are tuples, too
+    if type(tree) in (list, tuple):
+        return type(tree)(_filled(value, data) for value in tree)
     if not isinstance(tree, _Tensor):
         return tree
     flat = np.frombuffer(data(tree.storage), np.dtype(tree.storage.dtype))

@@ -71,9 +71,9 @@ def write_zip(path, arrays, tree=None):
             archive.writestr(f"archive/data/{i}", array.tobytes())
 
 
-def write_legacy(path, arrays):
+def write_legacy(path, arrays, tree=None):
     keys = [str(i) for i in range(len(arrays))]
-    head = [_torch_files.MAGIC, 1001, {"little_endian": True}, state(arrays), keys]
+    head = [_torch_files.MAGIC, 1001, {"little_endian": True}, tree or state(arrays), keys]
     raw = [struct.pack("<q", a.size) + a.tobytes() for a in arrays.values()]
     path.write_bytes(b"".join([*map(dumped, head), *raw]))
 
@@ -102,6 +102,20 @@ def test_strides_and_nested_dicts(tmp_path):
     read = _common.tensors(tmp_path / "w.pth")
     assert list(read) == ["ema.w"]
     np.testing.assert_array_equal(read["ema.w"], [[0, 2, 4], [1, 3, 5]])
+
+
+@pytest.mark.parametrize("write", [write_zip, write_legacy])
+def test_tensors_in_lists(tmp_path, write):
+    a, b = np.arange(3, dtype=np.float32), np.arange(4, dtype=np.float32)
+    write(
+        tmp_path / "w.pt",
+        {"a": a, "b": b},
+        {"parts": [{"a": Tensor("0", a)}, (1, Tensor("1", b))], "step": [7]},
+    )
+    read = _common.tensors(tmp_path / "w.pt")
+    assert list(read) == ["parts.0.a", "parts.1.1"]
+    np.testing.assert_array_equal(read["parts.0.a"], a)
+    np.testing.assert_array_equal(read["parts.1.1"], b)
 
 
 def test_safetensors(tmp_path):
