@@ -9,8 +9,8 @@ NCSN++, 56.4 M: --config.model.residual_input=True --config.model.fourier=True
 Unlike EDM's, the path is straight (the same noise levels, x_t smaller by 1 + level), the first
 layer sees x_t as it is, and of the augmentations there are flips alone.
 
-Hardware: one accelerator of 24 GB or more; theirs 8 V100.
-Time: not yet run at this size.
+Hardware: one accelerator or more for the global batch of 512, memory not measured; theirs 8 V100.
+Time: not yet run at this size; theirs about 2 days (table of their repository).
 Result: not yet run at this size. Published, with augmentations: FID 1.97 at 35 evaluations (Karras
 et al. 2022, arXiv 2206.00364).
 FID needs the weights of its InceptionV3, a file given by evaluators.fid.features.path.

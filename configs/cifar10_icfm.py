@@ -6,8 +6,8 @@
 TorchCFM's "FM" is this very objective where its sigma is 0, as in its example; with another:
     --config.path=fmjax.paths:linear --config.path.sigma_min=0.001
 
-Hardware: one accelerator of 16 GB or more; theirs 19 h on an RTX 4090 (an issue of TorchCFM's).
-Time: not yet run at this size.
+Hardware: one accelerator for the global batch of 128, memory not measured.
+Time: not yet run at this size; theirs 19 h on an RTX 4090 (an issue of TorchCFM's).
 Result: not yet run at this size. Published: FID 3.66 at about 146 evaluations by Dopri5, 4.46 by
 100 Euler steps, 50,000 samples against the train split (Tong et al. 2023, arXiv 2302.00482, and
 TorchCFM's table; users report 3.8); FM 3.66.

@@ -3,8 +3,8 @@
     python launch.py --config=configs/cifar10_otcfm.py --mode=prepare
     python launch.py --config=configs/cifar10_otcfm.py --workdir=runs/cifar10_otcfm
 
-Hardware: one accelerator of 16 GB or more.
-Time: not yet run at this size.
+Hardware: one accelerator for the global batch of 128, memory not measured.
+Time: not yet run at this size; theirs not published.
 Result: not yet run at this size. Published: FID 3.58 at about 134 evaluations by Dopri5, 4.44 by
 100 Euler steps, 50,000 samples against the train split (Tong et al. 2023, arXiv 2302.00482, and
 TorchCFM's table).

@@ -9,8 +9,8 @@ Stable Diffusion's, 32x32x4 at patch 2, as many tokens. The latents of all image
 ones are computed once, into data_dir/latents. Needs the autoencoder's weights (codec.path) and
 those of FID's InceptionV3 (evaluators.fid.features.path).
 
-Hardware: 8 accelerators of 80 GB; the batch of 1024 is the global one.
-Time: not yet run at this size.
+Hardware: several accelerators for the global batch of 1024, memory not measured; theirs 8 H800.
+Time: not yet run at this size; theirs about 10 hours (the authors' repository).
 Result: not yet run at this size. Published, with VA-VAE, after 64 epochs with guidance: FID 2.11
 (Yao & Wang 2025, arXiv 2501.01423, and the authors' repository).
 Measured: no.

@@ -3,10 +3,11 @@
     python launch.py --config=configs/meta_cifar10.py --mode=prepare
     python launch.py --config=configs/meta_cifar10.py --workdir=runs/meta_cifar10
 
-Hardware: 8 accelerators, as theirs; the batch is the global one (theirs is 64 on each of 8).
-Time: not yet run at this size.
+Hardware: one accelerator or more for the global batch of 512, memory not measured; theirs 64 on
+each of 8 V100 (their issue 68; on fewer their command has a smaller batch, and FID 3.09).
+Time: not yet run at this size; theirs not published.
 Result: not yet run at this size. Published: FID 2.07 with 50 Heun steps, about 100 evaluations,
-against the train split (table of their examples/image).
+after 1,800 epochs, against the train split (table of their examples/image).
 FID needs the weights of its InceptionV3, a file given by evaluators.fid.features.path.
 Measured: no.
 """

@@ -8,8 +8,9 @@ latents of all images and their mirrored ones are computed once, into data_dir/l
 files: the autoencoder's weights (codec.path) and those of FID's InceptionV3
 (evaluators.fid.features.path).
 
-Hardware: 8 accelerators of 40 GB or more; the batch of 256 is the global one.
-Time: not yet run at this size.
+Hardware: several accelerators for the global batch of 256, memory not measured; theirs not known
+here.
+Time: not yet run at this size; theirs not known here.
 Result: not yet run at this size. Published, after 7 M steps with guidance 1.5: FID 2.06 by an SDE,
 2.15 by an ODE; SiT-B/2 33.0 after 400,000 steps, unguided (Ma et al. 2024, arXiv 2401.08740, and
 the authors' repository). They judge with ADM's script against its reference statistics.
