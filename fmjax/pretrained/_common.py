@@ -48,8 +48,8 @@ def tensors(path: str | os.PathLike[str]) -> Tensors:
     """The tensors in a file, by name: `.safetensors`, or what `torch.save` makes of state dicts.
 
     Dicts in dicts are joined by dots, and so are places in lists, from 0; what is not a tensor is
-    left out. PyTorch is not needed, and
-    of its pickles only tensors are read. FileNotFoundError, ValueError: no such file, or damaged.
+    left out. PyTorch is not needed, and of its pickles only tensors are read.
+    FileNotFoundError, ValueError: no such file, or damaged.
     """
     file = Path(path).expanduser()
     if not file.is_file():
