@@ -13,7 +13,7 @@ Hardware: one accelerator or more for the global batch of 512, memory not measur
 Time: not yet run at this size; theirs about 2 days (table of their repository).
 Result: not yet run at this size. Published, with augmentations: FID 1.97 at 35 evaluations (Karras
 et al. 2022, arXiv 2206.00364).
-FID needs the weights of its InceptionV3, a file given by evaluators.fid.features.path.
+FID needs the weights of its InceptionV3, a file given by evaluators.fid.features.weights.
 Measured: no.
 """
 
@@ -74,7 +74,7 @@ def get_config():
             bind="fmjax.metrics.fid:fid",
             features=dict(
                 name="fmjax.pretrained.inception:extractor",
-                path="~/weights/pt_inception-2015-12-05-6726825d.pth",
+                weights="~/weights/pt_inception-2015-12-05-6726825d.pth",
             ),
             split="train",
             n=50_000,

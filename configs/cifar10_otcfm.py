@@ -8,7 +8,7 @@ Time: not yet run at this size; theirs not published.
 Result: not yet run at this size. Published: FID 3.58 at about 134 evaluations by Dopri5, 4.44 by
 100 Euler steps, 50,000 samples against the train split (Tong et al. 2023, arXiv 2302.00482, and
 TorchCFM's table).
-FID needs the weights of its InceptionV3, a file given by evaluators.fid.features.path.
+FID needs the weights of its InceptionV3, a file given by evaluators.fid.features.weights.
 Measured: no.
 """
 
@@ -65,7 +65,7 @@ def get_config():
             bind="fmjax.metrics.fid:fid",
             features=dict(
                 name="fmjax.pretrained.inception:extractor",
-                path="~/weights/pt_inception-2015-12-05-6726825d.pth",
+                weights="~/weights/pt_inception-2015-12-05-6726825d.pth",
             ),
             split="train",
             n=50_000,

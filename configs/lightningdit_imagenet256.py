@@ -7,7 +7,7 @@ RMSNorm, SwiGLU, rotary positions and QK norm; t logit-normal; the velocity's di
 Theirs is trained in the latents of VA-VAE, 16x16x32 at patch 1, which is not read here: this takes
 Stable Diffusion's, 32x32x4 at patch 2, as many tokens. The latents of all images and their mirrored
 ones are computed once, into data_dir/latents. Needs the autoencoder's weights (codec.path) and
-those of FID's InceptionV3 (evaluators.fid.features.path).
+those of FID's InceptionV3 (evaluators.fid.features.weights).
 
 Hardware: several accelerators for the global batch of 1024, memory not measured; theirs 8 H800.
 Time: not yet run at this size; theirs about 10 hours (the authors' repository).
@@ -62,7 +62,7 @@ def get_config():
             bind="fmjax.metrics.fid:fid",
             features=dict(
                 name="fmjax.pretrained.inception:extractor",
-                path="~/weights/pt_inception-2015-12-05-6726825d.pth",
+                weights="~/weights/pt_inception-2015-12-05-6726825d.pth",
             ),
             split="train",
             n=50_000,

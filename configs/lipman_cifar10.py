@@ -11,7 +11,7 @@ Hardware: one accelerator or more for the global batch of 256, memory not measur
 Time: not yet run at this size; theirs not published.
 Result: not yet run at this size. Published (tables 1 and 4): FID 6.35 at 142 evaluations by
 Dopri5 with tolerance 1e-5, 2.99 bits/dim of 50 dequantisations; FID by TensorFlow-GAN.
-FID needs the weights of its InceptionV3, a file given by evaluators.fid.features.path.
+FID needs the weights of its InceptionV3, a file given by evaluators.fid.features.weights.
 Measured: no.
 """
 
@@ -75,7 +75,7 @@ def get_config():
             bind="fmjax.metrics.fid:fid",
             features=dict(
                 name="fmjax.pretrained.inception:extractor",
-                path="~/weights/pt_inception-2015-12-05-6726825d.pth",
+                weights="~/weights/pt_inception-2015-12-05-6726825d.pth",
             ),
             split="train",
             n=50_000,

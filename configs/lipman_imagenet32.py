@@ -11,7 +11,7 @@ Hardware: several accelerators for the global batch of 1024, memory not measured
 Time: not yet run at this size; theirs not published.
 Result: not yet run at this size. Published (tables 1 and 4): FID 5.02 at 122 evaluations by
 Dopri5 with tolerance 1e-5, 3.53 bits/dim of 15 dequantisations; FID by TensorFlow-GAN.
-FID needs the weights of its InceptionV3, a file given by evaluators.fid.features.path.
+FID needs the weights of its InceptionV3, a file given by evaluators.fid.features.weights.
 Measured: no.
 """
 
@@ -82,7 +82,7 @@ def get_config():
             bind="fmjax.metrics.fid:fid",
             features=dict(
                 name="fmjax.pretrained.inception:extractor",
-                path="~/weights/pt_inception-2015-12-05-6726825d.pth",
+                weights="~/weights/pt_inception-2015-12-05-6726825d.pth",
             ),
             split="train",
             n=50_000,

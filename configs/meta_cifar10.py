@@ -8,7 +8,7 @@ each of 8 V100 (their issue 68; on fewer their command has a smaller batch, and 
 Time: not yet run at this size; theirs not published.
 Result: not yet run at this size. Published: FID 2.07 with 50 Heun steps, about 100 evaluations,
 after 1,800 epochs, against the train split (table of their examples/image).
-FID needs the weights of its InceptionV3, a file given by evaluators.fid.features.path.
+FID needs the weights of its InceptionV3, a file given by evaluators.fid.features.weights.
 Measured: no.
 """
 
@@ -64,7 +64,7 @@ def get_config():
             bind="fmjax.metrics.fid:fid",
             features=dict(
                 name="fmjax.pretrained.inception:extractor",
-                path="~/weights/pt_inception-2015-12-05-6726825d.pth",
+                weights="~/weights/pt_inception-2015-12-05-6726825d.pth",
             ),
             split="train",
             n=50_000,

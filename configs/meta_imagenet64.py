@@ -13,7 +13,7 @@ of 64, of 8 nodes.
 Time: not yet run at this size; theirs not published.
 Result: not yet run at this size. Published: FID 1.64 by Dopri5 with tolerance 1e-5 after 900
 epochs, against the (blurred) train split (table of their examples/image).
-FID needs the weights of its InceptionV3, a file given by evaluators.fid.features.path.
+FID needs the weights of its InceptionV3, a file given by evaluators.fid.features.weights.
 Measured: no.
 """
 
@@ -78,7 +78,7 @@ def get_config():
             bind="fmjax.metrics.fid:fid",
             features=dict(
                 name="fmjax.pretrained.inception:extractor",
-                path="~/weights/pt_inception-2015-12-05-6726825d.pth",
+                weights="~/weights/pt_inception-2015-12-05-6726825d.pth",
             ),
             split="train",
             n=50_000,

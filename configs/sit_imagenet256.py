@@ -6,7 +6,7 @@
 --config.model.size=S, B or L and --config.model.patch=4 or 8 are the others of the family. The
 latents of all images and their mirrored ones are computed once, into data_dir/latents. Needs two
 files: the autoencoder's weights (codec.path) and those of FID's InceptionV3
-(evaluators.fid.features.path).
+(evaluators.fid.features.weights).
 
 Hardware: several accelerators for the global batch of 256, memory not measured; theirs not known
 here.
@@ -58,7 +58,7 @@ def get_config():
             bind="fmjax.metrics.fid:fid",
             features=dict(
                 name="fmjax.pretrained.inception:extractor",
-                path="~/weights/pt_inception-2015-12-05-6726825d.pth",
+                weights="~/weights/pt_inception-2015-12-05-6726825d.pth",
             ),
             split="train",
             n=50_000,

@@ -228,7 +228,7 @@ def metrics(net, file, n):
     sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
     found = [{}, {}]
     for layer in ("64", "2048", "logits_unbiased"):
-        extractor = inception.extractor(path=str(file), layer=layer, sha256=sha256, chunk=16)
+        extractor = inception.extractor(weights=str(file), layer=layer, sha256=sha256, chunk=16)
         for i, x in enumerate(sets):
             found[i][layer] = extractor(None, x)
             yield Row(

@@ -1,7 +1,11 @@
-"""What optax leaves to the model: which parameters decay, and one optimizer per network."""
+"""What optax leaves to the model: which parameters decay, which are matrices, whose optimizer."""
+
+from collections.abc import Sequence
+from typing import Any
 
 import jax
 import optax
+from optax import contrib
 
 from fmjax.types import Params
 
@@ -9,6 +13,23 @@ from fmjax.types import Params
 def kernels(params: Params) -> Params:
     """A weight-decay mask: True for matrices and larger, False for biases, gains and scalars."""
     return jax.tree.map(lambda p: p.ndim > 1, params)
+
+
+def matrices(params: Params, *, adam: Sequence[str] = ("input", "output")) -> Params:
+    """Which parameters Muon orthogonalises: kernels, their last axis against all others.
+
+    For `optax.contrib.muon(muon_weight_dimension_numbers=…)`. None, which is Adam: biases, gains,
+    tables of classes, and what is in layers called as one of `adam`: the first and the last, as
+    its author advises. Jordan 2024, kellerjordan.github.io/posts/muon; convolutions as there.
+    """
+
+    def numbers(path: tuple[Any, ...], leaf: Any) -> Any:
+        names = [getattr(key, "key", None) for key in path]
+        if names[-1] != "kernel" or set(adam) & set(names):
+            return None
+        return contrib.MuonDimensionNumbers(tuple(range(leaf.ndim - 1)), leaf.ndim - 1)
+
+    return jax.tree_util.tree_map_with_path(numbers, params)
 
 
 def by_network(**optimizers: optax.GradientTransformation) -> optax.GradientTransformation:

@@ -311,6 +311,29 @@ def test_data_keep_their_promises(path, data_dir):
         jax.tree.map(lambda a, s: np.broadcast_to(a, s.shape), data.null, data.spec.cond)
 
 
+@pytest.mark.parametrize(
+    "path",
+    [p for p in CONFIGS if any("evaluators" in c for c in settings.load_config(p)["tiny"])],
+    ids=lambda p: p.stem,
+)
+def test_the_evaluators_that_a_test_replaces_are_built_too(path, data_dir):
+    prepared_for(path, data_dir)
+    kept = [c for c in stages.changes(path) if not c.startswith("evaluators")]
+    whole = settings.load_config(path, (*kept, f"data_dir={data_dir}"))
+    files = [v for v in leaves(whole["evaluators"]) if isinstance(v, str) and v.startswith("~")]
+    if not files:
+        assert len(assemble.assemble(whole).evaluators) == len(whole["evaluators"])
+        return
+    with pytest.raises(config.ConfigError, match=Path(files[0]).name):  # weights of the user's
+        assemble.assemble(whole)
+
+
+def leaves(node):
+    """Every value in a config that is no node."""
+    for value in node.values() if isinstance(node, Mapping) else ():
+        yield from leaves(value) if isinstance(value, Mapping) else (value,)
+
+
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
 def test_every_config_trains_saves_judges_and_samples(path, data_dir, tmp_path, capsys):
     own = (f"data_dir={data_dir}", "parallel.devices=1")  # eight compile for longer

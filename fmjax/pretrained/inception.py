@@ -277,7 +277,7 @@ def _parts(block: Mixed) -> list[str]:
 @functools.lru_cache(maxsize=4)
 def extractor(
     *,
-    path: str,
+    weights: str,
     layer: str = "2048",
     low: float | int = 0,
     high: float | int = 255,
@@ -286,7 +286,7 @@ def extractor(
 ) -> _features.Extractor:
     """Features of images by FID's network, its weights opened now.
 
-    path:   the weights' file, pt_inception-2015-12-05-6726825d.pth
+    weights: a file, pt_inception-2015-12-05-6726825d.pth
     layer:  "2048" for FID and KID, "logits_unbiased" for the Inception Score; "64", "192", "768"
     low, high: the values in the data that are black and white; bytes always have 0 and 255
     sha256: the file's hash. Numbers from any but the published file are not called FID.
@@ -296,7 +296,7 @@ def extractor(
     if layer not in LAYERS:
         raise ValueError(f"layer={layer!r}: expected one of {list(LAYERS)}")
     what = "The weights of FID's InceptionV3"
-    found = _common.found(path, what=what, where=WHERE, sha256=sha256)
+    found = _common.found(weights, what=what, where=WHERE, sha256=sha256)
     own = "inception" if sha256 == SHA256 else f"inception_of_{sha256[:8]}"
     return of_params(
         jax.tree.map(jnp.asarray, converted(_common.tensors(found), layer=layer)),

