@@ -3,7 +3,7 @@
 import functools
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -11,11 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
-from fmjax import codecs, train
+from fmjax import codecs, reading, train
 from fmjax.config import ConfigError
 from fmjax.types import Batch, Data, Info, Params, PRNGKey
 
-Generate = Callable[[Params, PRNGKey, Any, int], tuple[Batch, Info]]
+Generate = Callable[..., tuple[Batch, Info]]
 
 
 class NotFinite(ArithmeticError):
@@ -34,13 +34,14 @@ def make_generate(
     chunk: int = 512,
     pairs: bool = False,
 ) -> Generate:
-    """`generate(params, key, cond, n) -> (Batch in data space, Info)` as host arrays.
+    """`generate(params, key, cond, n, keep=…) -> (Batch in data space, Info)` as host arrays.
 
     Source, guidance, sampler and decoder are compiled as one program over `chunk` rows at a
     time, divided over the devices of `rows`. `cond`: at least `n` rows, or None.
     `pairs`: the batch has the noise that each sample came from, too, in model space.
     Row i depends on the key and on i (and, for adaptive steps shared by a batch, on its chunk),
-    so a smaller `n` gives a prefix.
+    so a smaller `n` gives a prefix. `keep`: what is made of each chunk's x1, before they are
+    joined, to hold them in less memory.
     """
     chunk = math.ceil(chunk / rows.mesh.size) * rows.mesh.size
     everywhere = NamedSharding(rows.mesh, PartitionSpec())
@@ -67,13 +68,21 @@ def make_generate(
         """The codec's own arrays, on the devices: an argument of the program, as params are."""
         return jax.device_put(codecs.arrays(codec), everywhere)
 
-    def generate(params: Params, key: PRNGKey, cond: Any, n: int) -> tuple[Batch, Info]:
+    def generate(
+        params: Params,
+        key: PRNGKey,
+        cond: Any,
+        n: int,
+        *,
+        keep: Callable[[np.ndarray], np.ndarray] = lambda x1: x1,
+    ) -> tuple[Batch, Info]:
         parts = []
         for i in range(math.ceil(n / chunk)):
             row = np.arange(i * chunk, (i + 1) * chunk) % n
             part = jax.tree.map(lambda c, row=row: np.asarray(c)[row], cond)
             own = jax.random.fold_in(key, i)
-            parts.append(jax.device_get(program(params, frozen(), own, part)))
+            (x1, x0), info = jax.device_get(program(params, frozen(), own, part))
+            parts.append(((keep(x1), x0), info))
         ends, infos = zip(*parts, strict=True)
         x1, x0 = jax.tree.map(lambda *xs: np.concatenate(xs)[:n], *ends)
         kept = jax.tree.map(lambda c: np.asarray(c)[:n], cond)
@@ -98,6 +107,8 @@ def _join(infos: Sequence[Info], n: int) -> Info:
 class Samples:
     """`samples(n) -> Batch`: generated once, kept, and grown when more are asked for.
 
+    `samples.chunks(n, size)` gives the same in parts, for those who need not hold all at once:
+    images whose values are bytes are kept as such, in a quarter of the memory.
     Row i has the condition of row i (cyclically) of the split it is compared with, or of `cond`.
     `info` is that of the largest draw; `seconds` all the time spent, compiling included.
     """
@@ -114,25 +125,51 @@ class Samples:
         self._generate, self._params, self._key = generate, params, key
         self._data, self._split, self._cond = data, split, cond
         self._batch, self.info, self.seconds = None, None, 0.0
+        self._dtype: Any = None
 
     def __call__(self, n: int) -> Batch:
         """The first `n` samples, in data space, as host arrays."""
+        (batch,) = self.chunks(n, n)
+        return batch
+
+    def chunks(self, n: int, size: int) -> Iterator[Batch]:
+        """Yield the first `n` samples, `size` at a time."""
         if self._batch is None or len(self._batch.x1) < n:
             began = time.monotonic()
             cond = self.conditions(n)
-            batch, self.info = self._generate(self._params, self._key, cond, n)
+            batch, self.info = self._generate(self._params, self._key, cond, n, keep=self._kept)
             check_finite(batch.x1)
             self._batch = batch
             self.seconds += time.monotonic() - began
-        return jax.tree.map(lambda x: x[:n], self._batch)
+        for start in range(0, n, size):
+            rows = slice(start, min(start + size, n))
+            part = jax.tree.map(lambda x, rows=rows: x[rows], self._batch)
+            yield part._replace(x1=part.x1.astype(self._dtype, copy=False))
+
+    def _kept(self, x1: np.ndarray) -> np.ndarray:
+        self._dtype = x1.dtype
+        return as_bytes(x1)
 
     def conditions(self, n: int) -> Any:
         """The conditions of the first `n` samples."""
         cond = self._cond
         if cond is None and self._data.spec.cond is not None:
             rows = self._data.splits[self._split]
-            cond = self._data.take(self._split, min(n, rows) if rows else n).cond
+            rows = min(n, rows) if rows else n
+            cond = reading.conditions(self._data.take, self._split, rows)
         return jax.tree.map(lambda c: np.resize(c, (n, *c.shape[1:])), cond)
+
+
+def as_bytes(x1: np.ndarray) -> np.ndarray:
+    """`x1` as bytes, where these are its values exactly; itself otherwise.
+
+    Joined, chunks of bytes and of floats are floats again.
+    """
+    if not np.issubdtype(x1.dtype, np.floating):
+        return x1
+    with np.errstate(invalid="ignore"):  # of what is not finite, and no byte
+        found = x1.astype(np.uint8)
+    return found if np.array_equal(found, x1) else x1
 
 
 def check_finite(x1: np.ndarray) -> None:

@@ -9,10 +9,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from fmjax import assemble, evaluate, pictures, record, train
+from fmjax import assemble, evaluate, pictures, reading, record, train
 from fmjax.assemble import Parts
 from fmjax.types import Data, Params
 
+LOOKED_AT = 2048  # rows among which one of each class is looked for
 # every evaluator's figures, and the samples they are of
 Judged = tuple[dict[str, Any], evaluate.Samples]
 
@@ -137,20 +138,25 @@ def _paths(parts: Parts, params: Params, n: int, points: int = 9) -> tuple[Any, 
     options = getattr(parts.sampler, "keywords", {})
     ts = np.linspace(options.get("t0", 0.0), options.get("t1", 1.0), points, dtype=np.float32)
     generate = assemble.make_generate(parts, chunk=n, ts=ts)
-    cond = parts.datas[0].take("test", None).cond
-    if cond is not None:
-        rows = np.arange(len(jax.tree.leaves(cond)[0]))
-        names = parts.datas[0].names
-        if names:
-            classes = [cond[part] for part in names] if isinstance(names, Mapping) else [cond]
-            rows = np.unique(np.stack(classes), axis=1, return_index=True)[1]
-        cond = jax.tree.map(lambda c: c[np.resize(rows, n)], cond)
+    cond = None if parts.datas[0].spec.cond is None else _one_of_each(parts.datas[0], n)
     own = assemble.keys(parts.config)[2]
     key = jax.random.fold_in(own if parts.config["seeds"] == 1 else own[0], 1)
     _, info = generate(params, key, cond, n)
     if info.xs is None:
         raise pictures.NotDrawn("the sampler returned no save points (`Info.xs`)")
     return info.ts, info.xs
+
+
+def _one_of_each(data: Data, n: int) -> Any:
+    """`n` conditions, one of each class first, of the first rows of the test split."""
+    looked = max(n, LOOKED_AT) if data.names else n
+    looked = min(looked, data.splits["test"] or looked)
+    cond = reading.conditions(data.take, "test", looked)
+    rows = np.arange(looked)
+    if data.names:
+        own = [cond[part] for part in data.names] if isinstance(data.names, Mapping) else [cond]
+        rows = np.unique(np.stack(own), axis=1, return_index=True)[1]
+    return jax.tree.map(lambda c: c[np.resize(rows, n)], cond)
 
 
 def depends_on(parts: Parts) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from fmjax import assemble, checkpoint, codecs, inference, judge, record, settings
+from fmjax import assemble, checkpoint, codecs, inference, judge, reading, record, settings
 from fmjax.assemble import Parts
 from fmjax.config import ConfigError
 from fmjax.data.latents import latents as latents
@@ -108,14 +108,14 @@ def _statistics(
     if not file.exists():
         data, encoder = parts.datas[0], parts.model.encoder
         n = min(rows, data.splits["train"] or rows)
-        x = data.take("train", n).x1
         step = min(parts.config["sample_chunk"], n)
 
         @jax.jit
         def moments(params: Any, x: Any) -> Any:
             return posterior(encoder.apply(params.encoder, 1.0, parts.codec.encode(x)))
 
-        chunks = [jax.device_get(moments(params, x[i : i + step])) for i in range(0, n, step)]
+        read = reading.chunks(data.take, "train", n, step)
+        chunks = [jax.device_get(moments(params, batch.x1)) for batch in read]
         mean, std = (np.concatenate(part).astype(np.float64) for part in zip(*chunks, strict=True))
         axes = tuple(range(mean.ndim - 1))
         spread = np.sqrt(mean.var(axis=axes) + (std**2).mean(axis=axes))

@@ -22,6 +22,7 @@ The first run's directory stays part of the second: it holds the pairs and the r
 Liu et al. 2022 (2209.03003), algorithm 1.
 """
 
+import functools
 import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -33,7 +34,17 @@ import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 
-from fmjax import assemble, checkpoint, codecs, evaluate, inference, judge, record, settings
+from fmjax import (
+    assemble,
+    checkpoint,
+    codecs,
+    evaluate,
+    inference,
+    judge,
+    reading,
+    record,
+    settings,
+)
 from fmjax.assemble import Parts
 from fmjax.config import ConfigError
 from fmjax.data.in_memory import in_memory
@@ -197,7 +208,7 @@ def _conditions(data: Data, key: PRNGKey, rows: int, most: int) -> Callable[[int
         sample = jax.jit(data.sample, static_argnums=1)
         return lambda i: jax.device_get(sample(jax.random.fold_in(key, i), rows).cond)
     size = min(data.splits["train"] or most, most)  # fewer are a prefix, and so are their chunks
-    cond = data.take("train", size).cond
+    cond = reading.conditions(data.take, "train", size)
     return lambda i: jax.tree.map(lambda c: c[np.arange(i * rows, (i + 1) * rows) % size], cond)
 
 
@@ -235,10 +246,11 @@ def _served(pairs: Batch, data: Data, batch_size: int, seed: int, process: Any) 
     )
     real = {"real" if name == "train" else name: name for name in data.splits}
 
-    def take(split: str, n: int | None) -> Batch:
+    @functools.wraps(data.take)  # with its arguments, of which `start` is not in every `take`
+    def take(split: str, n: int | None, **start: int) -> Batch:
         if split not in real:
-            return served.take(split, n)
-        return data.take(real[split], n)._replace(x0=None)
+            return served.take(split, n, **start)
+        return data.take(real[split], n, **start)._replace(x0=None)
 
     splits = {**served.splits, **{name: data.splits[own] for name, own in real.items()}}
     return served._replace(splits=splits, take=take)

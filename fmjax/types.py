@@ -85,8 +85,10 @@ class Data(NamedTuple):
 
     spec:   one example of `take`, without its batch axis, as a `Batch` of `jax.ShapeDtypeStruct`
     splits: rows of each split (0: unlimited); a run needs "train" and "test"
-    take:   `(split, n) -> Batch` of host arrays for evaluators: `n` rows in a fixed order
-            (None: all of them)
+    take:   `(split, n, start=0) -> Batch` of host arrays for evaluators: `n` rows of a fixed order
+            (None: all that follow) from row `start` on, read without those before them.
+            Small sets may leave out `start`, and endless ones have to where their rows depend
+            on `n`: these are then taken at once
     batch:  `(split, step) -> Batch`, this process's rows of the global batch of that step
     sample: `(key, n) -> Batch`, instead of `batch`, for distributions that are functions of a key
     null:   one condition's absent value
@@ -100,7 +102,7 @@ class Data(NamedTuple):
 
     spec: Batch
     splits: Mapping[str, int]
-    take: Callable[[str, int | None], Batch]
+    take: Callable[..., Batch]
     batch: Callable[[str, int], Batch] | None = None
     sample: Callable[[PRNGKey, int], Batch] | None = None
     null: Any = None

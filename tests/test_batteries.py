@@ -18,7 +18,7 @@ import pytest
 import stages
 
 import launch
-from fmjax import assemble, bridges, config, nets, paths, settings, shard, sources, train
+from fmjax import assemble, bridges, config, nets, paths, reading, settings, shard, sources, train
 from fmjax.models.velocity_score import VelocityScore
 from fmjax.types import Batch, Nets, Point
 
@@ -296,6 +296,10 @@ def test_data_keep_their_promises(path, data_dir):
         shapes = jax.tree.map(lambda x: (x.shape[1:], x.dtype), batch)
         example = jax.tree.map(lambda s: (s.shape, s.dtype), own)
         assert jax.tree.leaves(shapes) == jax.tree.leaves(example)
+    if reading.starts_anywhere(data.take):
+        later = data.take("test", 3, start=2)
+        whole = jax.tree.map(lambda a: a[2:], data.take("test", 5))
+        jax.tree.map(np.testing.assert_array_equal, later, whole)
     if data.read and isinstance(data.names, Mapping):
         for part, names in data.names.items():
             for name in names:

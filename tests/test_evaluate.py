@@ -82,15 +82,15 @@ class Counting:
     def __init__(self, bad=()):
         self.asked, self.bad = [], list(bad)
 
-    def __call__(self, params, key, cond, n):
+    def __call__(self, params, key, cond, n, *, keep):
         self.asked.append(n)
         x1 = np.arange(n, dtype=np.float32)[:, None]
         x1[self.bad] = np.nan
-        return Batch(x1, cond), Info(np.asarray(7))
+        return Batch(keep(x1), cond), Info(np.asarray(7))
 
 
-def drawn(generate):
-    return evaluate.Samples(generate, None, jax.random.key(0), DATA)
+def drawn(generate, data=DATA):
+    return evaluate.Samples(generate, None, jax.random.key(0), data)
 
 
 def test_samples_are_drawn_once_and_grown_when_more_are_asked_for():
@@ -107,6 +107,55 @@ def test_samples_that_are_not_finite_are_an_error_every_time():
     for _ in range(2):
         with pytest.raises(evaluate.NotFinite, match=r"2 of 8 samples are not finite.*more steps"):
             samples(8)
+
+
+def test_samples_come_in_chunks_of_one_draw():
+    generate = Counting()
+    samples = drawn(generate)
+    parts = list(samples.chunks(20, 8))
+    assert [len(part.x1) for part in parts] == [8, 8, 4]
+    for name in ("x1", "cond"):
+        joined = np.concatenate([getattr(part, name) for part in parts])
+        np.testing.assert_array_equal(joined, getattr(samples(20), name))
+    assert generate.asked == [20]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+def test_bytes_are_kept_as_bytes_and_given_as_the_datas_type(dtype):
+    x = np.asarray([[0], [255], [17]], dtype)
+    assert evaluate.as_bytes(x).dtype == np.uint8
+    np.testing.assert_array_equal(evaluate.as_bytes(x), x)
+    for other in (-1, 256, 0.5, np.nan, np.inf):
+        kept = evaluate.as_bytes(np.append(x, [[other]], axis=0).astype(dtype))
+        assert kept.dtype == dtype
+    assert evaluate.as_bytes(x.astype(np.int32)).dtype == np.int32
+
+
+@pytest.mark.parametrize(("levels", "kept"), [(256, np.uint8), (None, np.float32)])
+def test_samples_of_bytes_take_a_quarter_of_the_memory_and_stay_the_same(levels, kept):
+    generate = make(codec=codecs.affine(low=0.0, high=255.0, levels=levels), chunk=8)
+    params, key = jnp.zeros(()), jax.random.key(0)
+    samples = evaluate.Samples(generate, params, key, DATA)
+    x1 = samples(20).x1
+    assert samples._batch.x1.dtype == kept
+    assert x1.dtype == np.float32
+    np.testing.assert_array_equal(x1, generate(params, key, samples.conditions(20), 20)[0].x1)
+
+
+def test_of_rows_that_are_read_for_their_conditions_few_are_held():
+    asked = []
+
+    def take(split, n, start=0):
+        asked.append(n)
+        return DATA.take("train", 1)._replace(cond=np.arange(start, start + n, dtype=np.int32))
+
+    data = DATA._replace(take=take, splits={"train": 1, "test": 50_000})
+    cond = drawn(Counting(), data).conditions(40_000)
+    np.testing.assert_array_equal(cond, np.arange(40_000))
+    assert max(asked) == 256
+    asked.clear()
+    np.testing.assert_array_equal(drawn(Counting(), data).conditions(3), [0, 1, 2])
+    assert asked == [3]
 
 
 def test_evaluators_share_samples_and_have_keys_of_their_own():

@@ -64,6 +64,7 @@ def test_batches_are_pairs_and_the_real_data_are_there(data):
     for name, own in (("real", "train"), ("test", "test")):
         np.testing.assert_array_equal(data.take(name, 8).x1, real.take(own, 8).x1)
         assert data.take(name, 8).x0 is None
+        np.testing.assert_array_equal(data.take(name, 3, start=5).x1, real.take(own, 8).x1[5:])
     assert data.spec.x0.shape == (2,)
     assert (data.null, data.names, data.read("right")) == (2, ("left", "right"), 1)
     with pytest.raises(ValueError, match="no split 'valid'"):

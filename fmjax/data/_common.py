@@ -1,5 +1,6 @@
 """What data sets share: the rows of a step, the names of classes, and errors about splits."""
 
+import functools
 import inspect
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -28,17 +29,32 @@ def split_word(split: str) -> int:
     return zlib.crc32(split.encode())
 
 
-def fixed_rows(split: str, rows: int, n: int | None) -> Int[np.ndarray, " n"]:
-    """The first `n` (None: all) rows of one fixed order, so that fewer are an unbiased subset.
+def fixed_rows(split: str, rows: int, n: int | None, start: int = 0) -> Int[np.ndarray, " n"]:
+    """`n` (None: all) rows from `start` on of one fixed order: the first are an unbiased subset.
 
-    Raises ValueError when the split has fewer than `n` rows.
+    Raises ValueError when the split has no such rows.
     """
-    if n is not None and not 0 < n <= rows:
+    left = rows - start
+    if not 0 <= start < rows:
         raise ValueError(
-            f"{n} rows asked of split {split!r}, which has {rows}; "
-            f"ask for 1 to {rows}, or for None to get all of them"
+            f"rows from {start} on asked of split {split!r}, which has {rows}; "
+            f"start is 0 to {rows - 1}"
         )
-    return permutation(rows, split_word(split))[:n]
+    if n is not None and not 0 < n <= left:
+        where = f" from row {start} on" if start else ""
+        raise ValueError(
+            f"{n} rows asked of split {split!r}, which has {left}{where}; "
+            f"ask for 1 to {left}, or for None to get all of them"
+        )
+    return _fixed_order(split, rows)[start:][:n]
+
+
+# read in chunks, a million rows would be put in order thousands of times
+@functools.lru_cache(maxsize=8)
+def _fixed_order(split: str, rows: int) -> Int[np.ndarray, " rows"]:
+    order = permutation(rows, split_word(split))
+    order.flags.writeable = False
+    return order
 
 
 def local_share(batch_size: int, process: tuple[int, int]) -> tuple[int, int]:

@@ -41,9 +41,9 @@ def streamed(
         _common.check_split(split, rows)
         return readers[split](step)
 
-    def take(split: str, n: int | None) -> Batch:
+    def take(split: str, n: int | None, start: int = 0) -> Batch:
         _common.check_split(split, rows)
-        return load(split, _common.fixed_rows(split, rows[split], n))
+        return load(split, _common.fixed_rows(split, rows[split], n, start))
 
     spec = _common.spec_of(load(next(iter(rows)), np.arange(1)))
     return Data(spec, rows, take, batch=batch, **classes)

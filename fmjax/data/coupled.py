@@ -64,6 +64,12 @@ def coupled(
         x0 = source(key_source, z) if batch.x0 is None else batch.x0
         return batch._replace(x0=x0), z, key_pair
 
+    @jax.jit
+    def noise_of(root: Any, numbers: Any) -> Any:
+        """Each row's by its number, the same wherever reading starts."""
+        one = jnp.zeros((1, *spec.x0.shape), spec.x0.dtype)
+        return jax.vmap(lambda i: source(jax.random.fold_in(root, i), one)[0])(numbers)
+
     def compute(split: str, index: int) -> Batch:
         given = None if inner.sample is not None else inner.batch(split, index)
         with jax.default_device(_host()):
@@ -91,13 +97,14 @@ def coupled(
             parts.append(jax.tree.map(lambda a, part=slice(low, high): a[part], whole))
         return jax.tree.map(lambda *a: np.concatenate(a), *parts)
 
-    def take(split: str, n: int | None) -> Batch:
-        rows = inner.take(split, n)
+    @functools.wraps(inner.take)  # with its arguments, of which `start` is not in every `take`
+    def take(split: str, n: int | None, start: int = 0) -> Batch:
+        rows = inner.take(split, n, start=start) if start else inner.take(split, n)
         if rows.x0 is not None:
             return rows
         key = jax.random.fold_in(roots[split], 2**32 - 1)  # no block's
         with jax.default_device(_host()):
-            x0 = source(key, codec.encode(jnp.asarray(rows.x1)))
+            x0 = noise_of(key, np.arange(start, start + len(rows.x1)))
         return rows._replace(x0=np.asarray(x0))
 
     return inner._replace(spec=spec, take=take, batch=batch, sample=None)

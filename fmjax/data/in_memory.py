@@ -51,9 +51,9 @@ def in_memory(
         chosen = [order(split, int(e))[places[epochs == e]] for e in np.unique(epochs)]
         return _take(sets[split], np.concatenate(chosen))
 
-    def take(split: str, n: int | None) -> Batch:
+    def take(split: str, n: int | None, start: int = 0) -> Batch:
         _common.check_split(split, rows)
-        return _take(sets[split], _common.fixed_rows(split, rows[split], n))
+        return _take(sets[split], _common.fixed_rows(split, rows[split], n, start))
 
     names = _common.all_names(names)
     if names and read is None and isinstance(names, Mapping):

@@ -1,5 +1,6 @@
 """Any data set with every example as its own condition: what a reconstruction is given."""
 
+import functools
 from typing import Any
 
 from fmjax.data import _common
@@ -32,11 +33,14 @@ def originals(
     def given(batch: Batch) -> Batch:
         return batch._replace(cond=batch.x1)
 
-    batch, sample = inner.batch, inner.sample
+    def then_given(f: Any) -> Any:
+        # wraps: it has the arguments of `f`, of which `start` is not in every `take`
+        return f and functools.wraps(f)(lambda *args, **options: given(f(*args, **options)))
+
     return Data(
         given(inner.spec),
         inner.splits,
-        lambda split, n: given(inner.take(split, n)),
-        batch=batch and (lambda split, step: given(batch(split, step))),
-        sample=sample and (lambda key, n: given(sample(key, n))),
+        then_given(inner.take),
+        batch=then_given(inner.batch),
+        sample=then_given(inner.sample),
     )

@@ -84,10 +84,25 @@ def real(data: types.Data, split: str, n: int) -> Rows:
 
 def generated(sample: Callable[[int], types.Batch], n: int) -> Rows:
     """`n` generated rows. ValueError if the sampler returned another number."""
-    x1 = np.asarray(sample(n).x1)
-    if len(x1) != n:
-        raise ValueError(f"asked the sampler for {n} examples, got {len(x1)}")
-    return x1
+    (batch,) = generated_chunks(sample, n, n)
+    return np.asarray(batch.x1)
+
+
+def generated_chunks(
+    sample: Callable[[int], types.Batch], n: int, size: int
+) -> Iterator[types.Batch]:
+    """Yield `n` generated rows, `size` at a time: by `sample.chunks(n, size)`, where it has that.
+
+    ValueError if the sampler returned another number.
+    """
+    if hasattr(sample, "chunks"):
+        yield from sample.chunks(n, size)
+        return
+    whole = sample(n)
+    if len(whole.x1) != n:
+        raise ValueError(f"asked the sampler for {n} examples, got {len(whole.x1)}")
+    for start in range(0, n, size):
+        yield jax.tree.map(lambda a, rows=slice(start, start + size): a[rows], whole)
 
 
 def reference_draws(
@@ -98,20 +113,27 @@ def reference_draws(
     Without replacement within a set; consecutive blocks where `reference` has no end.
     ValueError if `reference` is `split` itself or has fewer than `n` rows.
     """
+    total, places = reference_places(key, data, split, reference, n, draws)
+    rows = real(data, reference, total)
+    for own in places:
+        yield rows[own]
+
+
+def reference_places(
+    key: types.PRNGKey, data: types.Data, split: str, reference: str, n: int, draws: int
+) -> tuple[int, list[Int[np.ndarray, "_"]]]:
+    """How many rows `reference_draws` draws from, and the places of each draw among them."""
     if reference == split:
         raise ValueError(f"split {split!r} cannot be its own reference: name another split")
     if data.splits.get(reference) == 0:
-        yield from np.split(real(data, reference, n * draws), draws)
-        return
+        return n * draws, np.split(np.arange(n * draws), draws)
     size = count(data, reference, None)
     if n > size:
         raise ValueError(
             f"a draw of {n} rows from {reference!r}, which has {size}: pass n={size} or less"
         )
-    rows = real(data, reference, size)
     rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
-    for _ in range(draws):
-        yield rows[rng.permutation(size)[:n]]
+    return size, [rng.permutation(size)[:n] for _ in range(draws)]
 
 
 def labels(batch: types.Batch, of: str | None = None) -> Int[np.ndarray, " n"]:

@@ -14,10 +14,11 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jaxtyping import Float, Real
 
-from fmjax import types
+from fmjax import reading, types
 
 # of what is kept: another one where networks, resizing or moments are computed in another way
 FORMAT = 1
+SAMPLED = 2**28  # bytes of rows that tell data sets apart: all of a small set
 
 
 class Moments(NamedTuple):
@@ -70,26 +71,36 @@ def of_real(
 
     Kept in `data_dir`/fmjax_statistics, where there is one, under a hash of the rows themselves
     and of all that the extractor depends on: another file, size or data set is another entry.
+    The hash is of all rows up to 256 MiB, and of as much, evenly spread, of more: of so large a
+    set, a few rows may be others without its being noticed. Rows are held a chunk at a time.
     """
-    rows = np.ascontiguousarray(take(split, n).x1)
     if data_dir is None:
-        return moments(features.stream(rows))
-    depends = {
-        "format": FORMAT,
-        "rows": hashlib.sha256(rows.data).hexdigest(),
-        "shape": list(rows.shape),
-        "dtype": str(rows.dtype),
-        "features": dict(features.depends),
-    }
+        return _computed(take, split, n, features)
+    depends = {"format": FORMAT, **_told_by(take, split, n), "features": dict(features.depends)}
     text = json.dumps(depends, sort_keys=True)
     name = f"{features.name}_{split}_{n}_{hashlib.sha256(text.encode()).hexdigest()[:16]}.npz"
     file = Path(data_dir).expanduser() / "fmjax_statistics" / name
     found = _read(file, text)
     # an extractor's program is one for all processes: they compute together, or none does
     if not _everywhere(found is not None):
-        found = moments(features.stream(rows))
+        found = _computed(take, split, n, features)
         _write(file, found._asdict() | {"depends": np.array(text)})
     return found
+
+
+def _computed(take: Callable[..., types.Batch], split: str, n: int, features: Any) -> Moments:
+    batches = reading.chunks(take, split, n)
+    return moments(part for batch in batches for part in features.stream(batch.x1))
+
+
+def _told_by(take: Callable[..., types.Batch], split: str, n: int) -> dict[str, Any]:
+    """What the first `n` rows of a split are told from others by."""
+    row = next(reading.chunks(take, split, 1)).x1
+    every = max(1, -(-n * row.nbytes // SAMPLED))
+    digest = hashlib.sha256()
+    for batch in reading.chunks(take, split, n, every=every):
+        digest.update(np.ascontiguousarray(batch.x1).data)
+    return {"rows": digest.hexdigest(), "shape": [n, *row.shape[1:]], "dtype": str(row.dtype)}
 
 
 def _read(file: Path, text: str) -> Moments | None:

@@ -9,7 +9,7 @@ config.evaluators.fid_test = dict(bind="fmjax.metrics.fid:fid", features=incepti
 from collections.abc import Callable
 from typing import Any
 
-from fmjax import types
+from fmjax import reading, types
 from fmjax.metrics import _common, _statistics, frechet
 
 # FID is its network with its weights: the extractor has this name only where both are those.
@@ -51,7 +51,8 @@ def fid(
     n = _common.count(data, split, None) if n is None else n
     _statistics.check_enough(min(n, size), features.dims)
     real = _statistics.of_real(data.take, split, size, features, data_dir)
-    made = _statistics.moments(features.stream(_common.generated(sample, n)))
+    batches = _common.generated_chunks(sample, n, reading.ROWS)
+    made = _statistics.moments(part for batch in batches for part in features.stream(batch.x1))
     found = {title: frechet.frechet_gaussian(made.mean, made.cov, real.mean, real.cov)}
     if floor:
         if floor == split:

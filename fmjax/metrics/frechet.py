@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from fmjax import types
-from fmjax.metrics import _common, _statistics
+from fmjax.metrics import _common, _featured, _statistics
 
 
 def frechet_gaussian(
@@ -73,11 +73,11 @@ def frechet(
         title += _common.suffix(split)
     n = _common.count(data, split, n)
     project, width = _projection(data, reference, features, dims)
-    y = project(_common.real(data, split, n))
+    y = project(_featured.real(features, data, split, n).x1)
     _statistics.check_enough(n, y.shape[1])
-    made = np.split(project(_common.generated(sample, n * draws)), draws)
-    real = _common.reference_draws(key, data, split, reference, n, draws)
-    found = float(np.mean([frechet_distance(x, y) for x in made]))
+    made = project(_featured.generated(features, data, sample, n * draws).x1)
+    real = _featured.drawn(features, key, data, split, reference, n, draws)
+    found = float(np.mean([frechet_distance(x, y) for x in np.split(made, draws)]))
     floor = float(np.mean([frechet_distance(project(rows), y) for rows in real]))
     return {
         title: found,
@@ -93,20 +93,23 @@ def frechet(
 def _projection(
     data: types.Data, reference: str, features: Callable[..., Any], dims: int | None
 ) -> tuple[Callable[[Any], Any], int | None]:
-    """Features, or their first `dims` principal components in `reference`; and how many there are.
+    """Of features: themselves, or their first `dims` principal components in `reference`.
+
+    And how many features there are, where that is known.
 
     ValueError: `dims` is not between 1 and the number of features.
     """
     if dims is None:
-        return lambda x: features(data, x), None
-    rows = features(data, _common.real(data, reference, _common.count(data, reference, None)))
+        return lambda x: x, None
+    size = _common.count(data, reference, None)
+    rows = _featured.real(features, data, reference, size).x1
     width = rows.shape[1]
     if not 1 <= dims <= width:
         raise ValueError(f"dims={dims} of {width} features: expected 1 to {width}, or None")
     real = _statistics.moments([rows])
     # eigenvalues ascend
     axes = np.linalg.eigh(real.cov)[1][:, : -dims - 1 : -1]
-    return lambda x: (np.asarray(features(data, x), np.float64) - real.mean) @ axes, width
+    return lambda x: (np.asarray(x, np.float64) - real.mean) @ axes, width
 
 
 def _root(cov: Any) -> Any:

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from fmjax import types
-from fmjax.metrics import _common
+from fmjax.metrics import _common, _featured
 
 SCORE_FEATURES = "inception_logits_unbiased"
 
@@ -56,12 +56,11 @@ def inception_score(
     # samples come in the order of their conditions: in parts of like ones p(y) would be narrow
     rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
 
-    def scores(rows: Any) -> list[float]:
-        logits = features(data, rows)
+    def scores(logits: Any) -> list[float]:
         parts = np.array_split(rng.permutation(len(logits)), min(splits, len(logits)))
         return [score(logits[part]) for part in parts]
 
-    made = scores(_common.generated(sample, n))
+    made = scores(_featured.generated(features, data, sample, n).x1)
     found = {
         title: float(np.mean(made)),
         f"{title}_std": float(np.std(made)),
@@ -70,6 +69,7 @@ def inception_score(
     }
     if split:
         size = _common.count(data, split, n)
-        found[f"{title}_real"] = float(np.mean(scores(_common.real(data, split, size))))
+        real = scores(_featured.real(features, data, split, size).x1)
+        found[f"{title}_real"] = float(np.mean(real))
         found[f"{title}_real_n"] = float(size)
     return found

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from fmjax import types
-from fmjax.metrics import _common
+from fmjax.metrics import _common, _featured
 
 KID_FEATURES = "inception"
 
@@ -61,8 +61,8 @@ def kid(
             f"subsets of {subset_size} rows from {n} generated and {size} real ones: "
             f"pass subset_size={min(n, size)} or less (at least 2)"
         )
-    x = features(data, _common.generated(sample, n))
-    y = features(data, _common.real(data, split, size))
+    x = _featured.generated(features, data, sample, n).x1
+    y = _featured.real(features, data, split, size).x1
     rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
     found = [
         polynomial_mmd2(

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Int
 
 from fmjax import types
-from fmjax.metrics import _common
+from fmjax.metrics import _common, _featured
 
 Labels = Int[np.ndarray, "_"]
 
@@ -54,13 +54,13 @@ def neighbours(
     size, n = _common.count(data, reference, None), _common.count(data, split, n)
     if reference == split:
         raise ValueError(f"split {split!r} has itself as neighbour: name another reference")
-    known, held, made = data.take(reference, size), data.take(split, n), sample(n)
-    among = features(data, np.asarray(known.x1)), _common.labels(known, of)
+    known = _featured.real(features, data, reference, size)
+    held = _featured.real(features, data, split, n)
+    made = _featured.generated(features, data, sample, n)
+    among = known.x1, _common.labels(known, of)
     title = _common.named("neighbours" + (f"_{of}" if of else ""), features, name)
     found = {
-        f"{title}{end}": neighbour_agreement(
-            features(data, np.asarray(batch.x1)), _common.labels(batch, of), *among, k=k
-        )
+        f"{title}{end}": neighbour_agreement(batch.x1, _common.labels(batch, of), *among, k=k)
         for end, batch in (("", made), ("_real", held))
     }
     sizes = {"n": n, "reference_n": size, "k": k}

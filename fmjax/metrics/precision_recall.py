@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from fmjax import types
-from fmjax.metrics import _common
+from fmjax.metrics import _common, _featured
 
 
 def precision_recall(real: _common.Rows, fake: _common.Rows, *, k: int = 3) -> dict[str, float]:
@@ -62,10 +62,10 @@ def manifold(
     del net
     name = _common.feature_name(features, name)
     n = _common.count(data, split, n)
-    y = features(data, _common.real(data, split, n))
-    x = features(data, _common.generated(sample, n))
-    (rows,) = _common.reference_draws(key, data, split, reference, n, 1)
-    model, real = (precision_recall(y, z, k=k) for z in (x, features(data, rows)))
+    y = _featured.real(features, data, split, n).x1
+    x = _featured.generated(features, data, sample, n).x1
+    (drawn,) = _featured.drawn(features, key, data, split, reference, n, 1)
+    model, real = (precision_recall(y, z, k=k) for z in (x, drawn))
     found = model | {f"{term}_reference": value for term, value in real.items()}
     found |= {"manifold_k": float(k), "manifold_n": float(n)}
     return {f"{name}_{term}" if name else term: value for term, value in found.items()}

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
+from fmjax import reading
 from fmjax.data.digits import SklearnDigits
 from fmjax.data.grain_source import tfds_grain
 from fmjax.data.tfds_memory import tfds_in_memory
@@ -40,6 +41,25 @@ def test_it_is_the_set_in_memory_read_otherwise(data_dir):
         np.testing.assert_array_equal(ours.cond, theirs.cond)
         assert ours.x1.dtype == theirs.x1.dtype
         assert ours.cond.dtype == theirs.cond.dtype
+
+
+def test_rows_are_read_without_those_before_them(data_dir):
+    decoded = []
+
+    def transform(image):
+        decoded.append(None)
+        return np.float32(image)
+
+    made = data(data_dir, transform=transform)
+    whole = ids(made.take("train", None))
+    decoded.clear()
+    parts = list(reading.chunks(made.take, "train", 14, 5))
+    assert [len(part.x1) for part in parts] == [5, 5, 4]
+    assert [i for part in parts for i in ids(part)] == whole
+    assert len(decoded) == 14
+    (picked,) = reading.picked(made.take, "train", 14, np.asarray([13, 2]))
+    assert ids(picked) == [whole[13], whole[2]]
+    assert len(decoded) == 16
 
 
 def test_labels_follow_their_images(data_dir):

@@ -77,6 +77,8 @@ def test_take_is_a_prefix_of_one_fixed_order():
     assert sorted(everything) == list(range(ROWS))
     assert everything != list(range(ROWS))
     assert ids(data(seed=9, process=(2, 3)).take("train", 4)) == everything[:4]
+    assert ids(data().take("train", 4, start=3)) == everything[3:7]
+    assert ids(data().take("train", None, start=3)) == everything[3:]
 
 
 def test_spec_and_splits_describe_the_batches():
@@ -141,3 +143,10 @@ def test_bad_requests_are_refused():
         made.take("test", 5)
     with pytest.raises(ValueError, match="0 rows asked"):
         made.take("test", 0)
+    with pytest.raises(ValueError, match="2 rows asked of split 'test', which has 1 from row 3 on"):
+        made.take("test", 2, start=3)
+    for start in (-1, 4):
+        with pytest.raises(
+            ValueError, match=f"rows from {start} on .* which has 4; start is 0 to 3"
+        ):
+            made.take("test", None, start=start)
