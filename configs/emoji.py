@@ -15,10 +15,10 @@ from ml_collections import ConfigDict
 def get_config():
     config = ConfigDict()
     config.seed = 0
-    config.steps = 6000
-    config.steps_per_call = 20
-    config.batch_size = 64
-    config.log_every = 200
+    config.steps = 4500
+    config.steps_per_call = 1
+    config.batch_size = 32
+    config.log_every = 100
     config.save_every = 1000
     config.ema = (0.999,)
     config.clip_norm = 1.0
@@ -26,8 +26,9 @@ def get_config():
     config.data = dict(name="fmjax.data.emoji:emoji")
     config.codec = dict(name="fmjax.codecs:affine", low=0.0, high=255.0, levels=256)
     config.model = dict(
-        name="fmjax.models.dit:dit", patch=4, width=256, depth=6, heads=4, dropout=0.1, qk_norm=True
-    )
+        name="fmjax.models.unet:unet", patch=2, channels=64, multipliers=(1, 2, 2), blocks=1,
+        attention=(2, 4), head_channels=32, dropout=0.1, time_scale=100.0,
+    )  # fmt: skip
     # each part is dropped by its own coin, too, so that each can be dialled alone
     config.loss = dict(
         bind="fmjax.losses.flow_matching:flow_matching",
@@ -35,16 +36,17 @@ def get_config():
         sample_t=dict(bind="fmjax.times:logit_normal"),
     )
     config.optimizer = dict(
-        name="optax:adamw",
+        name="optax.contrib:muon",
         learning_rate=dict(
             name="optax:warmup_cosine_decay_schedule",
             init_value=0.0,
-            peak_value=1e-3,
+            peak_value=2e-3,
             warmup_steps=config.get_ref("steps") // 30,
             decay_steps=config.get_ref("steps"),
         ),
         weight_decay=0.01,
-        mask=dict(bind="fmjax.optimizers:kernels"),
+        consistent_rms=0.2,
+        muon_weight_dimension_numbers=dict(bind="fmjax.optimizers:matrices"),
     )
     config.guidance = dict(bind="fmjax.guidance:classifier_free", scale=1.5, interval=(0.2, 0.9))
     config.sampler = dict(bind="fmjax.samplers.ode:ode", solver=dict(name="diffrax:Heun"), steps=20)
@@ -75,7 +77,8 @@ def get_config():
     )
     config.tiny = (
         "steps=4", "steps_per_call=2", "log_every=2", "save_every=2", "batch_size=16",
-        "data.few=True", "data.size=16", "model.width=16", "model.depth=1", "model.heads=2",
+        "data.few=True", "data.size=16",
+        "model.channels=8", "model.multipliers=(1,1)", "model.head_channels=8",
         "sampler.steps=2", "sample_chunk=16",
         "evaluators.neighbours=fmjax.metrics.energy:energy", "evaluators.neighbours.n=16",
         "evaluators.neighbours.draws=1", "evaluators.memorisation.n=16",

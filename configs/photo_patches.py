@@ -15,9 +15,9 @@ from ml_collections import ConfigDict
 def get_config():
     config = ConfigDict()
     config.seed = 0
-    config.steps = 1600
+    config.steps = 2600
     config.steps_per_call = 1
-    config.batch_size = 64
+    config.batch_size = 32
     config.log_every = 100
     config.save_every = 1000
     config.ema = (0.999,)
@@ -30,21 +30,22 @@ def get_config():
     )
     config.codec = dict(name="fmjax.codecs:affine", low=0.0, high=255.0, levels=256)
     config.model = dict(
-        name="fmjax.models.unet:unet", channels=32, multipliers=(1, 2, 2), blocks=1,
-        attention=(4,), head_channels=32, dropout=0.1, time_scale=100.0,
+        name="fmjax.models.unet:unet", patch=2, channels=48, multipliers=(1, 2, 2), blocks=1,
+        attention=(4,), head_channels=48, time_scale=100.0,
     )  # fmt: skip
     config.loss = dict(bind="fmjax.losses.flow_matching:flow_matching", drop=0.1)
     config.optimizer = dict(
-        name="optax:adamw",
+        name="optax.contrib:muon",
         learning_rate=dict(
             name="optax:warmup_cosine_decay_schedule",
             init_value=0.0,
-            peak_value=1e-3,
+            peak_value=2e-3,
             warmup_steps=config.get_ref("steps") // 30,
             decay_steps=config.get_ref("steps"),
         ),
         weight_decay=0.01,
-        mask=dict(bind="fmjax.optimizers:kernels"),
+        consistent_rms=0.2,
+        muon_weight_dimension_numbers=dict(bind="fmjax.optimizers:matrices"),
     )
     config.sampler = dict(bind="fmjax.samplers.ode:ode", solver=dict(name="diffrax:Heun"), steps=10)
     config.evaluators = dict(

@@ -39,7 +39,7 @@ ROWS = {
 
 
 def trained(config: str, seed: int, out: Path, changes: list[str]) -> dict[str, float]:
-    """One run of the main job; its metrics and times."""
+    """One run of a config, in `out`/seedN; its metrics and times."""
     workdir = out / f"seed{seed}"
     flags = [f"--config={config}", f"--workdir={workdir}", f"--config.seed={seed}", *changes]
     code = launch.main(flags)
@@ -49,10 +49,10 @@ def trained(config: str, seed: int, out: Path, changes: list[str]) -> dict[str, 
     return record["metrics"] | record["training"]
 
 
-def table(runs: list[dict[str, float]]) -> list[dict]:
+def table(runs: list[dict[str, float]], expectations: dict[str, str] = ROWS) -> list[dict]:
     """Mean and standard deviation over runs, of every row."""
     rows = []
-    for name, expected in ROWS.items():
+    for name, expected in expectations.items():
         values = [run[name] for run in runs if name in run]
         if values:
             spread = statistics.stdev(values) if len(values) > 1 else 0.0

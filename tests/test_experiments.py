@@ -102,3 +102,30 @@ def test_path_energy_and_distances_of_the_2d_table_are_those_of_a_known_flow(tab
     x1, energy = table.flow(drift, rows, table.EULER)
     assert energy.tolist() == pytest.approx([25.0, 25.0], rel=1e-4)
     assert x1[0, 0].tolist() == pytest.approx([3.0, 4.0], rel=1e-4)
+
+
+def test_latents_are_charged_for_their_autoencoder(monkeypatch, tmp_path, capsys):
+    monkeypatch.syspath_prepend(str(EXPERIMENTS))
+    import mnist
+
+    figures = {
+        "mnist": {"seconds": 10.0, "conditional_accuracy": 0.9},
+        "mnist_vae": {"seconds": 3.0, "psnr_db": 25.0},
+        "mnist_latent": {"seconds": 6.0, "conditional_accuracy": 0.8},
+    }
+    asked = []
+
+    def trained(config, seed, out, changes):
+        asked.append((Path(config).name, seed, out, *changes))
+        return figures[Path(config).stem]
+
+    monkeypatch.setattr(mnist.digits, "trained", trained)
+    rows = mnist.main(["--seeds", "0", "1", f"--out={tmp_path}", "--config.steps=2"])
+    means = {space: {r["name"]: r["mean"] for r in own} for space, own in rows.items()}
+    assert means["pixels"] == {"conditional_accuracy": 0.9, "seconds": 10.0}
+    assert means["latents"] == {"conditional_accuracy": 0.8, "psnr_db": 25.0, "seconds": 9.0}
+    run = tmp_path / "mnist_vae" / "seed1"
+    own = (f"--config.codec.run={run}", "--config.steps=2")
+    assert ("mnist_latent.py", 1, tmp_path / "mnist_latent", *own) in asked
+    assert "25" in capsys.readouterr().out
+    assert json.loads((tmp_path / "table.json").read_text())["rows"] == rows
