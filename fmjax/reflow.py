@@ -169,15 +169,20 @@ def _drawn(
         pairs=True,
     )
 
+    both = parts.codec, second
+    # once, and as an argument: a constant is copied into the program
+    weights = jax.device_put([codecs.arrays(codec) for codec in both])
+
     @jax.jit
-    def decoded(z: Any) -> tuple[Any, Any]:
-        x = parts.codec.decode(z)
-        return x, jnp.sqrt(jnp.mean((second.encode(x) - z) ** 2) / jnp.mean(z**2))
+    def decoded(weights: Any, z: Any) -> tuple[Any, Any]:
+        own, other = map(codecs.at, both, weights)
+        x = own.decode(z)
+        return x, jnp.sqrt(jnp.mean((other.encode(x) - z) ** 2) / jnp.mean(z**2))
 
     for i in chunks:
         batch, _ = generate(params, jax.random.fold_in(key_samples, i), conditions(i), rows)
         evaluate.check_finite(batch.x1)
-        x1, lost = jax.device_get(decoded(batch.x1))
+        x1, lost = jax.device_get(decoded(weights, batch.x1))
         if i == chunks[0] and lost > LOST:
             warnings.warn(
                 f"config.codec changes the samples by {lost:.1%} of their size, so that a pair is "
