@@ -22,7 +22,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from fmjax import assemble, checkpoint, codecs, inference, judge, record, settings
+from fmjax import checkpoint, codecs, inference, judge, record, settings
 from fmjax.assemble import Parts
 from fmjax.config import ConfigError
 from fmjax.data.latents import latents as latents
@@ -43,7 +43,8 @@ def codec(
     m, s: per channel, of z ~ q(z|x) over the first `rows` examples of the run's training split,
     so that latents have mean 0 and variance 1; computed once, and kept in `run`/latents.
     The run's own codec (of pixels) is part of this one. `ema`, `step`, `changes`: which weights,
-    and changes of the run's config, as in `reflow`; name the step of a run that may go on.
+    and changes of the run's config, as in `reflow`; name the step of a run that may go on, as
+    flows in these latents refuse other weights than those they were trained with.
 
     ConfigError: no trained run there, or one of another model.
     """
@@ -52,7 +53,7 @@ def codec(
     own = {} if data_dir is None else {"data_dir": data_dir}
     # whatever devices it was trained on: the weights are to be whole on this host
     config = settings.read_workdir(workdir, changes) | {"parallel": {"name": "fmjax.shard:jit"}}
-    parts = assemble.assemble(config | own)
+    parts = inference.assembled(workdir, config | own)
     if not isinstance(parts.model, Autoencoder):
         raise ConfigError(
             f"{workdir} is a run of {config['model']['name']}, which has no encoder and decoder; "

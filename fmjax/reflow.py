@@ -60,6 +60,7 @@ def reflow(
     ema: float | None = None,
     step: int | None = None,
     changes: Sequence[str] = (),
+    allow_changes: bool = False,
     say: Callable[[str], None] = print,
 ) -> Data:
     """`n` pairs (x0, x1, cond) of the run in the directory `run`, drawn once and kept there.
@@ -79,6 +80,7 @@ def reflow(
     changes:   of the run's config, such as "sampler.steps=50", or "parallel.devices=1" where it
                had more devices. A codec that rounds or clips spoils the pairs, which is warned
                of: "codec.levels=None", "codec.clip=False".
+    allow_changes: of the weights of the run's codec, which are checked to be those it trained with.
     source, codec: those of the second run, which are checked against the first's.
 
     Several processes draw together; the first writes, so all have to see the directory.
@@ -86,7 +88,8 @@ def reflow(
     """
     workdir = Path(run).expanduser()
     config = settings.read_workdir(workdir, changes)
-    parts = assemble.assemble(config | ({} if data_dir is None else {"data_dir": data_dir}))
+    config |= {} if data_dir is None else {"data_dir": data_dir}
+    parts = inference.assembled(workdir, config, allow_changes=allow_changes)
     _check_source(parts, source, workdir)
     _check_codec(parts, codec, workdir)
     found = checkpoint.steps(workdir / "checkpoints") if step is None else [step]

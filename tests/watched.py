@@ -1,5 +1,7 @@
 """A codec with weights that notes, whenever a program uses it, if they are its argument."""
 
+from pathlib import Path
+
 import jax
 import numpy as np
 
@@ -27,3 +29,13 @@ RUNS = []
 def of_a_run():
     """For configs: what is seen is in `RUNS`."""
     return codec(RUNS)
+
+
+def of_a_file(*, file):
+    """z = x times the number in a file, which may change as a run's newest checkpoint does."""
+    text = Path(file).read_text()
+
+    def make(weight):
+        return codecs.Codec(lambda x: x * weight, lambda z: z / weight)
+
+    return codecs.with_arrays(make, np.float32(text), depends_on=f"the number {text}")
