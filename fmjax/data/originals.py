@@ -39,4 +39,5 @@ def originals(
         lambda split, n: given(inner.take(split, n)),
         batch=batch and (lambda split, step: given(batch(split, step))),
         sample=sample and (lambda key, n: given(sample(key, n))),
+        contents=inner.contents,
     )
