@@ -62,7 +62,8 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
     add("--step", type=int, help="sample, evaluate: which checkpoint (default: the newest)")
     add("--ema", type=float, help="sample, evaluate: which EMA decay (default: the first)")
     add("--allow-changes", action="store_true",
-        help="resume although the model, data or objective of the config changed")  # fmt: skip
+        help="go on although the model, data or objective of the config changed, or the weights "
+        "of its codec")  # fmt: skip
     add("--profile", metavar="DIR", help="write a profiler trace there; with few --config.steps")
     add("--debug-nans", action="store_true", help="stop at the operation that makes a NaN (slow)")
     add("--no-cache", action="store_true", help="do not keep compiled programs between runs")
@@ -149,11 +150,17 @@ def main(argv: list[str]) -> int:
                     seed=args.seed or 0,
                     ema=args.ema,
                     step=args.step,
+                    allow_changes=args.allow_changes,
                     say=say,
                 )
             if args.mode == "evaluate":
                 return inference.evaluate_run(
-                    args.workdir, changes, ema=args.ema, step=args.step, say=say
+                    args.workdir,
+                    changes,
+                    ema=args.ema,
+                    step=args.step,
+                    allow_changes=args.allow_changes,
+                    say=say,
                 )
             settled = settings.load_config(args.config, changes)
             if args.mode == "prepare":

@@ -23,7 +23,11 @@ from fmjax.types import Batch, Data, Model, Params
 
 
 class Parts(NamedTuple):
-    """The objects of a run. `datas`: one a seed, which differ in the order of their batches."""
+    """The objects of a run.
+
+    datas:   one a seed, which differ in the order of their batches
+    teacher: the model and the parameters of another run, where training has one
+    """
 
     config: dict[str, Any]
     datas: list[Data]
@@ -37,19 +41,13 @@ class Parts(NamedTuple):
     guidance: Callable[..., Any] | None
     evaluators: dict[str, Callable[..., Any]]
     pictures: dict[str, Callable[..., Any]]
-    teacher: tuple[Any, Params] | None
+    teacher: tuple[Any, Params] | None = None
 
 
-def assemble(config: dict[str, Any], teacher: tuple[Any, Params] | None = None) -> Parts:
-    """Build every object that the config names. `teacher`: the model and parameters of a run."""
-
-    def build(field: str, **offered: Any) -> Any:
-        try:
-            return configs.build(config[field], f"config.{field}", **offered)
-        except FileNotFoundError as error:  # weights of others, which the message says where to get
-            raise ConfigError(f"config.{field}: {error}") from error
-
-    codec = build("codec", data_dir=os.path.expanduser(config["data_dir"]))
+def assemble(config: dict[str, Any], codec: codecs.Codec | None = None) -> Parts:
+    """Build every object that the config names, but the codec where it is there already."""
+    build = functools.partial(_build, config)
+    codec = build_codec(config) if codec is None else codec
     path, source = build("path"), build("source")
     parallel = build("parallel")
     datas = build_data(config, codec=codec, source=source)
@@ -95,8 +93,19 @@ def assemble(config: dict[str, Any], teacher: tuple[Any, Params] | None = None) 
         build("guidance", **offered) or None,
         build("evaluators", **offered),
         build("pictures", **offered),
-        teacher,
     )
+
+
+def _build(config: Mapping[str, Any], field: str, **offered: Any) -> Any:
+    try:
+        return configs.build(config[field], f"config.{field}", **offered)
+    except FileNotFoundError as error:  # weights of others, which the message says where to get
+        raise ConfigError(f"config.{field}: {error}") from error
+
+
+def build_codec(config: Mapping[str, Any]) -> codecs.Codec:
+    """The codec alone, which the data may be encoded by."""
+    return _build(config, "codec", data_dir=os.path.expanduser(config["data_dir"]))
 
 
 def _counted(names: Any) -> Any:
@@ -127,9 +136,10 @@ def _warn_of_pairs(config: Mapping[str, Any], sampler: Any, model: Any, data: Da
 def build_data(config: Mapping[str, Any], **options: Any) -> list[Data]:
     """The data set, once a seed. `prepare=True` also makes those that a run does not."""
     data_dir = os.path.expanduser(config["data_dir"])
-    for field in ("codec", "source"):
-        if field not in options:
-            options[field] = configs.build(config[field], f"config.{field}", data_dir=data_dir)
+    if "codec" not in options:
+        options["codec"] = build_codec(config)
+    if "source" not in options:
+        options["source"] = _build(config, "source")
     offered = {
         "batch_size": config["batch_size"],
         "data_dir": data_dir,

@@ -18,6 +18,17 @@ from fmjax.samplers import inpaint, partial
 from fmjax.types import Batch, Data, Params
 
 
+def assembled(workdir: Path, config: dict[str, Any], *, allow_changes: bool = False) -> Parts:
+    """The parts of a run; ConfigError if its codec is no longer the one that it was trained with.
+
+    The codec comes first, so that no data are encoded by a wrong one.
+    """
+    codec = assemble.build_codec(config)
+    if not allow_changes:
+        settings.check_codec(workdir, config, codec.depends_on)
+    return assemble.assemble(config, codec)
+
+
 class Loaded(NamedTuple):
     """A trained run: `net(t, x, cond)` in model space, `sample(n, …)` in data space."""
 
@@ -38,6 +49,7 @@ def load(
     ema: float | None = None,
     step: int | None = None,
     changes: Sequence[str] = (),
+    allow_changes: bool = False,
 ) -> Loaded:
     """A run's net at its (first) EMA, its sampler, codec and data, for notebooks.
 
@@ -46,10 +58,11 @@ def load(
     With `image` (in data space, one or `n`) they are made from it, all at once: by `strength`
     (0.6) of noise, or where `mask` (of its height and width) is true, the rest as it is.
     `draw(n, cond, guidance=…, sampler=…, noise=…)`: `judge.Draw`, to compose and blend conditions.
-    `changes`: config changes such as "sampler.steps=50".
+    `changes`: config changes such as "sampler.steps=50"; `allow_changes`: of the codec's weights.
     """
     workdir = Path(workdir)
-    parts = assemble.assemble(settings.read_workdir(workdir, changes))
+    config = settings.read_workdir(workdir, changes)
+    parts = assembled(workdir, config, allow_changes=allow_changes)
     params = load_params(parts, workdir, ema=ema, step=step)
     params = judge.of_seed(parts, params, 0)
     generate = assemble.make_generate(parts)
@@ -173,10 +186,12 @@ def evaluate_run(
     *,
     ema: float | None = None,
     step: int | None = None,
+    allow_changes: bool = False,
     say: Callable[[str], None] = print,
 ) -> int:
     """Evaluate a run again, e.g. with another sampler, into its folder `evaluation/`."""
-    parts = assemble.assemble(settings.read_workdir(workdir, changes))
+    config = settings.read_workdir(workdir, changes)
+    parts = assembled(workdir, config, allow_changes=allow_changes)
     params = load_params(parts, workdir, ema=ema, step=step)
     folder = workdir / "evaluation"
     folder.mkdir(exist_ok=True)
@@ -209,6 +224,7 @@ def sample_run(
     image: str | os.PathLike[str] | None = None,
     mask: str | os.PathLike[str] | None = None,
     strength: float | int | None = None,
+    allow_changes: bool = False,
     say: Callable[[str], None] = print,
 ) -> int:
     """Draw `n` samples into `samples/`; `cond`: words read by the data, repeated in turn.
@@ -217,7 +233,7 @@ def sample_run(
     """
     if n < 1:
         raise ConfigError(f"--n={n}: expected at least 1")
-    loaded = load(workdir, ema=ema, step=step, changes=changes)
+    loaded = load(workdir, ema=ema, step=step, changes=changes, allow_changes=allow_changes)
     words = [cond[i % len(cond)] for i in range(n)] if cond else None
     options = {
         "image": None if image is None else _in_data_space(loaded, image),

@@ -12,7 +12,6 @@ The codec of a published network takes the place of the run's: `fmjax.pretrained
 Rombach et al. 2021 (2112.10752); Dao et al. 2023 (2307.08698).
 """
 
-import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -22,7 +21,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from fmjax import assemble, checkpoint, codecs, inference, judge, reading, record, settings
+from fmjax import checkpoint, codecs, digests, inference, judge, reading, record, settings
 from fmjax.assemble import Parts
 from fmjax.config import ConfigError
 from fmjax.data.latents import latents as latents
@@ -43,7 +42,8 @@ def codec(
     m, s: per channel, of z ~ q(z|x) over the first `rows` examples of the run's training split,
     so that latents have mean 0 and variance 1; computed once, and kept in `run`/latents.
     The run's own codec (of pixels) is part of this one. `ema`, `step`, `changes`: which weights,
-    and changes of the run's config, as in `reflow`; name the step of a run that may go on.
+    and changes of the run's config, as in `reflow`; name the step of a run that may go on, as
+    flows in these latents refuse other weights than those they were trained with.
 
     ConfigError: no trained run there, or one of another model.
     """
@@ -52,7 +52,7 @@ def codec(
     own = {} if data_dir is None else {"data_dir": data_dir}
     # whatever devices it was trained on: the weights are to be whole on this host
     config = settings.read_workdir(workdir, changes) | {"parallel": {"name": "fmjax.shard:jit"}}
-    parts = assemble.assemble(config | own)
+    parts = inference.assembled(workdir, config | own)
     if not isinstance(parts.model, Autoencoder):
         raise ConfigError(
             f"{workdir} is a run of {config['model']['name']}, which has no encoder and decoder; "
@@ -60,7 +60,7 @@ def codec(
         )
     params = judge.of_seed(parts, inference.load_params(parts, workdir, ema=ema, step=step), 0)
     params = jax.device_get(params)
-    weights = digest(params)
+    weights = digests.arrays(params)
     known = {"weights": weights, "rows": rows, "codec": config["codec"], "data": config["data"]}
     file = workdir / "latents" / f"{record.digest(known)[:16]}.json"
     mean, std = _statistics(parts, params, rows, file, known)
@@ -89,16 +89,6 @@ def check_run(workdir: Path) -> None:
         f"{workdir} holds no trained run, whose latents this one is made of. Train it first: "
         f"python launch.py --config={which} --workdir={workdir}"
     )
-
-
-def digest(params: Any) -> str:
-    """SHA-256 of a tree of arrays: values, shapes, types and places."""
-    found = hashlib.sha256()
-    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
-        array = np.ascontiguousarray(leaf)
-        found.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape} ".encode())
-        found.update(array.tobytes())
-    return found.hexdigest()
 
 
 def _statistics(

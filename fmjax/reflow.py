@@ -71,6 +71,7 @@ def reflow(
     ema: float | None = None,
     step: int | None = None,
     changes: Sequence[str] = (),
+    allow_changes: bool = False,
     say: Callable[[str], None] = print,
 ) -> Data:
     """`n` pairs (x0, x1, cond) of the run in the directory `run`, drawn once and kept there.
@@ -90,6 +91,7 @@ def reflow(
     changes:   of the run's config, such as "sampler.steps=50", or "parallel.devices=1" where it
                had more devices. A codec that rounds or clips spoils the pairs, which is warned
                of: "codec.levels=None", "codec.clip=False".
+    allow_changes: of the weights of the run's codec, which are checked to be those it trained with.
     source, codec: those of the second run, which are checked against the first's.
 
     Several processes draw together; the first writes, so all have to see the directory.
@@ -97,7 +99,8 @@ def reflow(
     """
     workdir = Path(run).expanduser()
     config = settings.read_workdir(workdir, changes)
-    parts = assemble.assemble(config | ({} if data_dir is None else {"data_dir": data_dir}))
+    config |= {} if data_dir is None else {"data_dir": data_dir}
+    parts = inference.assembled(workdir, config, allow_changes=allow_changes)
     _check_source(parts, source, workdir)
     _check_codec(parts, codec, workdir)
     found = checkpoint.steps(workdir / "checkpoints") if step is None else [step]
@@ -180,15 +183,20 @@ def _drawn(
         pairs=True,
     )
 
+    both = parts.codec, second
+    # once, and as an argument: a constant is copied into the program
+    weights = jax.device_put([codecs.arrays(codec) for codec in both])
+
     @jax.jit
-    def decoded(z: Any) -> tuple[Any, Any]:
-        x = parts.codec.decode(z)
-        return x, jnp.sqrt(jnp.mean((second.encode(x) - z) ** 2) / jnp.mean(z**2))
+    def decoded(weights: Any, z: Any) -> tuple[Any, Any]:
+        own, other = map(codecs.at, both, weights)
+        x = own.decode(z)
+        return x, jnp.sqrt(jnp.mean((other.encode(x) - z) ** 2) / jnp.mean(z**2))
 
     for i in chunks:
         batch, _ = generate(params, jax.random.fold_in(key_samples, i), conditions(i), rows)
         evaluate.check_finite(batch.x1)
-        x1, lost = jax.device_get(decoded(batch.x1))
+        x1, lost = jax.device_get(decoded(weights, batch.x1))
         if i == chunks[0] and lost > LOST:
             warnings.warn(
                 f"config.codec changes the samples by {lost:.1%} of their size, so that a pair is "

@@ -40,7 +40,8 @@ def train_run(
 ) -> int:
     """Train (from the newest checkpoint, if there is one), then evaluate. The exit code."""
     check_workdir(workdir, config, allow_changes=allow_changes)
-    parts = assemble.assemble(config, _teacher(config))
+    parts = inference.assembled(workdir, config, allow_changes=allow_changes)
+    parts = parts._replace(teacher=_teacher(parts))
     assemble.check_numbers(config, parts.parallel)
     generate = assemble.make_generate(parts)
     began = time.monotonic()
@@ -59,6 +60,7 @@ def train_run(
         # only now: a config that cannot be built or resumed leaves the stored one as it is
         if jax.process_index() == 0:
             record.write_json(workdir / "config.json", config)
+            settings.record_codec(workdir, parts.codec.depends_on)
         if start < config["steps"]:
             say("compiling the step; the first one takes a moment")
         # until the last save is complete: a signal then must not cut it short
@@ -96,19 +98,25 @@ def _trained(done: loop.Done, start: int, seconds: float, workdir: Path) -> dict
     return training
 
 
-def _teacher(config: Mapping[str, Any]) -> tuple[Any, Params] | None:
+def _teacher(parts: Parts) -> tuple[Any, Params] | None:
     """The model of another run and its weights, on the devices of this one."""
+    config, own = parts.config, parts.codec.depends_on
     if config["teacher"] is None:
         return None
     workdir = Path(config["teacher"])
-    other = settings.read_workdir(workdir) | {"parallel": config["parallel"]}
-    if record.digest(other["codec"]) != record.digest(config["codec"]):
+    other, recorded = settings.read_workdir(workdir), settings.recorded_codec(workdir)
+    named_alike = record.digest(other["codec"]) == record.digest(config["codec"])
+    if recorded != own if recorded else not named_alike:
+        depend = f", made of {recorded[:12]}… and {own[:12]}…" if recorded and own else ""
         raise ConfigError(
             f"config.teacher: {workdir} has the codec {other['codec']}, this run "
-            f"{config['codec']}; a teacher lives in the same space"
+            f"{config['codec']}{depend}; a teacher lives in the same space. If both name a run "
+            "that was trained on since, name the step it had then, with --config.codec.step=…"
         )
-    parts = assemble.assemble(other)
-    return parts.model, judge.of_seed(parts, inference.load_params(parts, workdir), 0)
+    # the same codec, whatever the teacher's config would make of its names by now
+    other |= {"parallel": config["parallel"], "codec": config["codec"]}
+    taught = assemble.assemble(other, parts.codec)
+    return taught.model, judge.of_seed(taught, inference.load_params(taught, workdir), 0)
 
 
 def _store(workdir: Path, config: Mapping[str, Any], say: Callable[[str], None]) -> Any:

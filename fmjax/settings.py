@@ -55,6 +55,8 @@ IDENTITY = (
     "source", "model", "loss", "ema", "init_from", "teacher",
 )  # fmt: skip
 
+CODEC = "codec.json"  # in a work directory: what the run's codec depends on
+
 
 def load_config(path: str | os.PathLike[str], changes: Sequence[str] = ()) -> dict[str, Any]:
     """The config of a file's `get_config()`, with 'field=value' changes, as a plain dict."""
@@ -119,11 +121,46 @@ def _tuples(value: Any) -> Any:
 
 
 def check_identity(workdir: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
-    """Raise unless both define the same model, data and objective."""
-    changed = [f for f in IDENTITY if record.digest(old[f]) != record.digest(new[f])]
+    """Raise unless both define the same model, data and objective.
+
+    A recorded codec is left to `check_codec`: what it is made of says more than the names here.
+    """
+    fields = [f for f in IDENTITY if f != "codec" or not recorded_codec(workdir)]
+    changed = [f for f in fields if record.digest(old[f]) != record.digest(new[f])]
     if changed:
         shown = "; ".join(f"{f}: {old[f]} there, {new[f]} here" for f in changed)
         raise ConfigError(
             f"{workdir} holds a run of another config ({shown}). Choose another --workdir, undo "
             "the change, or pass --allow-changes to go on with the new config"
         )
+
+
+def recorded_codec(workdir: Path) -> str:
+    """What the codec of a run depends on; empty where it has no weights or nothing was recorded."""
+    file = workdir / CODEC
+    return json.loads(file.read_text())["depends_on"] if file.exists() else ""
+
+
+def record_codec(workdir: Path, depends_on: str) -> None:
+    """Keep in the work directory what the run's codec depends on, a network's weights among it."""
+    if depends_on:
+        record.write_json(workdir / CODEC, {"depends_on": depends_on})
+    else:
+        (workdir / CODEC).unlink(missing_ok=True)
+
+
+def check_codec(workdir: Path, config: Mapping[str, Any], depends_on: str) -> None:
+    """ConfigError unless the config's codec, of `depends_on`, is the one the run was trained with.
+
+    The config may well be the same: a codec of another run has its newest weights.
+    """
+    recorded = recorded_codec(workdir)
+    if recorded in ("", depends_on):
+        return
+    came = f"depends on {depends_on[:12]}…" if depends_on else "has no weights"
+    raise ConfigError(
+        f"{workdir} was trained with a codec that depends on {recorded[:12]}… ({CODEC}); "
+        f"config.codec, {config['codec']}, {came}. If the run that it names was trained on since, "
+        "name the step it had then, with --config.codec.step=…; if a file was replaced, put it "
+        "back; or pass --allow-changes (in Python allow_changes=True) to go on with the new codec"
+    )

@@ -95,6 +95,8 @@ class Data(NamedTuple):
     read:   a condition of one example, read from a word (raises ValueError that lists the choices)
     names:  the names of the classes, where the condition is a class
     encoded: the x1 of `batch` are in model space already, such as cached latents
+    contents: `split -> str`, a digest of a split's rows, or of the files that they are read from:
+            what is computed of the rows once is kept under it
 
     A condition may be a dict of parts, each of them classes `[b]` or values `[b, k]`; `null` then
     is one of their absent values, and `names` a dict, of those parts that are classes.
@@ -109,3 +111,4 @@ class Data(NamedTuple):
     read: Callable[[str], Any] | None = None
     names: tuple[str, ...] | Mapping[str, tuple[str, ...]] = ()
     encoded: bool = False
+    contents: Callable[[str], str] | None = None

@@ -8,7 +8,17 @@ import pytest
 ROOT = Path(__file__).parent.parent
 LAYERS = {
     0: ["types", "config", "overrides"],
-    1: ["paths", "times", "sources", "optimizers", "manifest", "bridges", "couplings", "reading"],
+    1: [
+        "paths",
+        "times",
+        "sources",
+        "optimizers",
+        "manifest",
+        "bridges",
+        "couplings",
+        "reading",
+        "digests",
+    ],
     2: ["models", "guidance", "nets", "samplers", "shard", "checkpoint"],
     3: ["losses", "codecs", "likelihood", "metrics", "data", "pretrained"],
     4: ["train", "evaluate", "loop", "record", "pictures"],

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny
+import watched
 
 from fmjax import codecs, evaluate, inference, reflow, sources
 from fmjax.config import ConfigError
@@ -141,6 +142,14 @@ def test_a_codec_that_rounds_is_warned_of(trained):
     second = codecs.affine(low=-4.0, high=4.0, levels=5)
     served, _ = draw(trained, n=4, changes=(*rounds, *exact), codec=second)
     assert np.abs(served.take("train", None).x1).max() < 40
+
+
+def test_weights_of_codecs_are_an_argument_of_the_program(trained):
+    watched.RUNS.clear()
+    seen = []
+    draw(trained, n=4, changes=("codec=watched:of_a_run",), codec=watched.codec(seen))
+    assert {traced for name, traced in watched.RUNS if name == "decode"} == {True}
+    assert set(seen) == {("encode", True)}
 
 
 def test_another_source_is_refused(trained):

@@ -19,12 +19,12 @@ def streamed(
     process: tuple[int, int],
     workers: int,
     ahead: int,
-    **classes: Any,
+    **rest: Any,
 ) -> Data:
     """Batches of `load(split, row numbers)`, each epoch all of a split's `rows` in a new order.
 
     `batch(split, step)` is a pure function, which reads `ahead` batches in `workers` threads.
-    `classes`: the `null`, `read` and `names` of `Data`.
+    `rest`: the `null`, `read`, `names` and `contents` of `Data`.
     """
     share = _common.local_share(batch_size, process)
     options = grain.ReadOptions(num_threads=workers, prefetch_buffer_size=ahead)
@@ -46,7 +46,7 @@ def streamed(
         return load(split, _common.fixed_rows(split, rows[split], n, start))
 
     spec = _common.spec_of(load(next(iter(rows)), np.arange(1)))
-    return Data(spec, rows, take, batch=batch, **classes)
+    return Data(spec, rows, take, batch=batch, **rest)
 
 
 class _Reader:

@@ -13,6 +13,7 @@ import jax
 import numpy as np
 import tensorflow_datasets as tfds
 
+from fmjax import digests
 from fmjax.data import _common
 from fmjax.types import Batch
 
@@ -103,8 +104,27 @@ def _rename(made: Path, final: Path) -> None:
 
 def splits_of(made: Any, splits: Mapping[str, str] | None) -> dict[str, Any]:
     """The data source of each split; `splits` maps names to TFDS slices ('train[:90%]')."""
-    wanted = {name: name for name in made.info.splits} if splits is None else dict(splits)
+    wanted = _wanted(made, splits)
     return {name: made.as_data_source(split=wanted[name]) for name in wanted}
+
+
+def _wanted(made: Any, splits: Mapping[str, str] | None) -> dict[str, str]:
+    return {name: name for name in made.info.splits} if splits is None else dict(splits)
+
+
+def contents_of(made: Any, splits: Mapping[str, str] | None) -> Callable[[str], str]:
+    """From a split's name to a digest of the set's version, the slice and its compressed files.
+
+    By their sizes, not their times: preparing one version again writes the same rows.
+    """
+    wanted = _wanted(made, splits)
+
+    def contents(split: str) -> str:
+        files = sorted(map(Path, made.info.splits[wanted[split]].filepaths))
+        sizes = [(file.name, file.stat().st_size) for file in files]
+        return digests.rows([(made.info.full_name, str(wanted[split])), *sizes])
+
+    return contents
 
 
 def example_reader(

@@ -54,5 +54,6 @@ def tfds_grain(
         process=process,
         workers=workers,
         ahead=ahead,
+        contents=_tfds.contents_of(made, splits),
         **_tfds.classes(made, label),
     )

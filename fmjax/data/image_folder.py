@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image, ImageOps
 
+from fmjax import digests
 from fmjax.data import _common, _grain, resize
 from fmjax.data.in_memory import in_memory
 from fmjax.types import Batch, Data
@@ -91,6 +92,11 @@ def image_folder(
         x1 = np.stack([_image(folder, heads[row].name, size, channels) for row in rows])
         return Batch(x1, None if numbers is None else numbers[rows])
 
+    def contents(split: str) -> str:
+        label = [None] * len(heads) if numbers is None else numbers.tolist()
+        return digests.rows((*heads[row], label[row]) for row in splits[split].tolist())
+
+    options["contents"] = contents
     if classes:
         options |= {"names": classes, "read": _common.class_reader(classes)}
     rows = {split: len(rows) for split, rows in splits.items()}
@@ -98,12 +104,16 @@ def image_folder(
 
 
 class _Head(NamedTuple):
-    """What a file's first bytes say; `error` where they cannot be read."""
+    """What a file's first bytes say; `error` where they cannot be read.
+
+    `written`: its bytes and its time in ns, which change with it.
+    """
 
     name: str
     size: tuple[int, int] = (0, 0)
     channels: int = 0
     error: str = ""
+    written: tuple[int, int] = (0, 0)
 
 
 def _heads(folder: Path, workers: int) -> list[_Head]:
@@ -127,7 +137,13 @@ def _head(folder: Path, file: Path) -> _Head:
                 width, height = height, width
             if image.mode not in GREY + COLOUR:
                 return _Head(name, error=f"its mode is {image.mode}, 8 bits are expected")
-            return _Head(name, (width, height), 1 if image.mode in GREY else 3)
+            written = file.stat()
+            return _Head(
+                name,
+                (width, height),
+                1 if image.mode in GREY else 3,
+                written=(written.st_size, written.st_mtime_ns),
+            )
     except BROKEN as error:
         return _Head(name, error=str(error))
 

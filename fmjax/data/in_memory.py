@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from fmjax import digests
 from fmjax.data import _common
 from fmjax.types import Batch, Data
 
@@ -55,13 +56,18 @@ def in_memory(
         _common.check_split(split, rows)
         return _take(sets[split], _common.fixed_rows(split, rows[split], n, start))
 
+    def contents(split: str) -> str:
+        _common.check_split(split, rows)
+        return digests.arrays(sets[split])
+
     names = _common.all_names(names)
     if names and read is None and isinstance(names, Mapping):
         readers = {part: _common.class_reader(own) for part, own in names.items()}
         read = _common.parts_reader(readers, null or {})
     elif names and read is None:
         read = _common.class_reader(names)
-    return Data(spec, rows, take, batch=batch, null=null, read=read, names=names)
+    options = {"null": null, "read": read, "names": names, "contents": contents}
+    return Data(spec, rows, take, batch=batch, **options)
 
 
 def _take(batch: Batch, rows: np.ndarray) -> Batch:

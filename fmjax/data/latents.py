@@ -19,11 +19,12 @@ from jax.experimental import multihost_utils
 from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Float
 
-from fmjax import codecs, shard
+from fmjax import codecs, digests, shard
 from fmjax.data import _common
 from fmjax.types import Batch, Data
 
 FORMAT = 1
+SAMPLE = 64  # rows of a split that are looked at: at every start, and an image takes some ms
 # what a run offers to every data set: it orders or places the rows, and does not change them
 OFFERED = ("batch_size", "seed", "process", "data_dir", "prepare", "codec", "source")
 
@@ -56,6 +57,8 @@ def latents(
 
     The files lie in `data_dir`/latents/<digest of codec, data and options>, with what they depend
     on in `depends_on.json`: other weights or data have another directory, and are computed anew.
+    Data are told by all rows in memory, by names, sizes and times of a folder's files, and by
+    the version of a TFDS set; and by how they are made, closures with what they hold.
     They are written whole or not at all, so that what was cut short goes on; several processes
     share the work and have to see the directory. The order of rows is that of `in_memory`.
     ValueError: a codec without weights of its own, data without rows or with noise of their own.
@@ -75,15 +78,13 @@ def latents(
     depends = {
         "format": FORMAT,
         "codec": codec.depends_on,
-        "data": _described(data),
-        "rows": {split: inner.splits[split] for split in cached},
-        "first": _digest(inner.take(cached[0], min(16, inner.splits[cached[0]])).x1),
+        **_depends(inner, data, cached),
         "flips": flips,
         "chunk": chunk,
         "file_rows": file_rows,
     }
     text = json.dumps(depends, indent=2, sort_keys=True)
-    name = hashlib.sha256(text.encode()).hexdigest()[:16]
+    name = _agreed(hashlib.sha256(text.encode()).hexdigest()[:16])
     folder = Path(data_dir).expanduser() / "latents" / name
     _write_missing(inner, codec, folder, depends, text, say)
     stores = {s: _Store(folder, s, -(-inner.splits[s] // file_rows), inner) for s in cached}
@@ -148,24 +149,27 @@ def _check(inner: Data, cached: Sequence[str], flips: bool) -> None:
         raise ValueError(f"flips=True needs images [h, w, c]; x1 is {inner.spec.x1.shape}")
 
 
-def _described(value: Any) -> Any:
-    """What a data set is made of, as a JSON value that is the same in every process."""
-    if isinstance(value, functools.partial):
-        own = {k: v for k, v in value.keywords.items() if k not in OFFERED}
-        named = _described(value.func)
-        return [named, _described(value.args), _described(own)] if value.args or own else named
-    if isinstance(value, Mapping):
-        return {str(k): _described(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_described(v) for v in value]
-    if isinstance(value, str | int | float | bool | type(None)):
-        return value
-    named = value if hasattr(value, "__qualname__") else type(value)
-    return f"{named.__module__}:{named.__qualname__}"
+def _depends(inner: Data, data: Any, cached: Sequence[str]) -> dict[str, Any]:
+    """What the rows depend on: how they are made, their contents, and some of them as they are.
+
+    Some, drawn from all, tell what neither says: other code, or the rows of unknown sources.
+    """
+    some = {split: min(SAMPLE, inner.splits[split]) for split in cached}
+    contents = inner.contents
+    return {
+        "data": digests.described(data, without=OFFERED),
+        "rows": {split: inner.splits[split] for split in cached},
+        "contents": {split: contents and contents(split) for split in cached},
+        "some": {split: digests.arrays(inner.take(split, n)) for split, n in some.items()},
+    }
 
 
-def _digest(array: Any) -> str:
-    return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
+def _agreed(name: str) -> str:
+    """The first process's: times of files, or last bits of numbers, may differ between hosts."""
+    if jax.process_count() == 1:
+        return name
+    first = multihost_utils.broadcast_one_to_all(np.frombuffer(name.encode(), np.uint8))
+    return np.asarray(first).tobytes().decode()
 
 
 def _write_missing(
@@ -188,7 +192,8 @@ def _write_missing(
         if index == 0:
             say(f"encoding latents: {len(missing)} of {len(files)} files in {folder}")
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "depends_on.json").write_text(text + "\n")
+        if index == 0:
+            (folder / "depends_on.json").write_text(text + "\n")
         encode = _encoder(codec, depends["flips"], depends["chunk"])
         for split, i in missing:
             if files.index((split, i)) % count == index:

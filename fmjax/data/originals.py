@@ -43,4 +43,5 @@ def originals(
         then_given(inner.take),
         batch=then_given(inner.batch),
         sample=then_given(inner.sample),
+        contents=inner.contents,
     )

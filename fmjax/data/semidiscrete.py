@@ -48,7 +48,10 @@ def semidiscrete(
     @functools.cache
     def fitted(split: str) -> tuple[Batch, Any, Any, Any]:
         kept = inner.take(split, rows)
-        points, labels = jax.jit(codec.encode)(jnp.asarray(kept.x1)), _labels(kept.cond)
+        # its weights as an argument: a constant is copied into the program
+        encode = jax.jit(lambda weights, x: codecs.at(codec, weights).encode(x))
+        points = encode(codecs.arrays(codec), jnp.asarray(kept.x1))
+        labels = _labels(kept.cond)
         fit = functools.partial(plans.fit, source=source, steps=steps, batch=fit_batch)
         return kept, points, jax.jit(fit)(key_of(split, 0), points, labels=labels), labels
 

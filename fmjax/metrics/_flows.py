@@ -47,19 +47,21 @@ def training_pairs(
     """
     if batches < 1 or batch_size < 1:
         raise ValueError(f"batches={batches}, batch_size={batch_size}: expected at least 1 each")
+    own = codecs.identity() if data.encoded else codec
+    weights = jax.device_put(codecs.arrays(own))  # once for all batches
     for i in range(batches):
         key_data, key_pair = jax.random.split(jax.random.fold_in(key, i))
         if data.sample is not None:
             batch = data.sample(key_data, batch_size)
         else:  # of which every process has its share
             batch = multihost_utils.process_allgather(data.batch("train", i), tiled=True)
-        own = codecs.identity() if data.encoded else codec
-        yield _paired(key_pair, batch, source=source, coupling=coupling, codec=own)
+        yield _paired(key_pair, weights, batch, source=source, coupling=coupling, codec=own)
 
 
 @functools.partial(jax.jit, static_argnames=("source", "coupling", "codec"))
 def _paired(
     key: types.PRNGKey,
+    weights: Any,
     batch: types.Batch,
     *,
     source: Callable[..., Any],
@@ -67,7 +69,7 @@ def _paired(
     codec: codecs.Codec,
 ) -> types.Batch:
     key_x0, key_coupling = jax.random.split(key)
-    batch = batch._replace(x1=codec.encode(batch.x1))
+    batch = batch._replace(x1=codecs.at(codec, weights).encode(batch.x1))
     return sources.pair(key_x0, key_coupling, batch, source=source, coupling=coupling)
 
 
@@ -87,8 +89,9 @@ def travelled(
     Conditions are those of the first rows of `split`. ValueError: a path that is not finite.
     """
     rows = data.take(split, n)
+    arrays, options = codecs.arrays(codec), {"source": source, "codec": codec, "solve": solve}
     x0, x1, energy, nfe = jax.device_get(
-        _travelled(argument(net), key, rows.x1, rows.cond, source=source, codec=codec, solve=solve)
+        _travelled(argument(net), arrays, key, rows.x1, rows.cond, **options)
     )
     _common.flat(x1)  # are they finite?
     return x0, x1, energy.astype(np.float64), float(np.mean(nfe))
@@ -97,6 +100,7 @@ def travelled(
 @functools.partial(jax.jit, static_argnames=("source", "codec", "solve"))
 def _travelled(
     net: Any,
+    weights: Any,
     key: types.PRNGKey,
     rows: Any,
     cond: Any,
@@ -109,6 +113,6 @@ def _travelled(
         v = net(t, x, cond).astype(x.dtype)
         return v, (v**2).reshape(len(v), -1).sum(axis=1)
 
-    x0 = source(key, codec.encode(rows))
+    x0 = source(key, codecs.at(codec, weights).encode(rows))
     x1, energy, info = likelihood.along(field, x0, cond, solve=solve)
     return x0, x1, energy, info.nfe

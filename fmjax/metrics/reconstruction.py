@@ -72,14 +72,13 @@ def reconstruction(
 
 def _latents(net: Any, x: Any, codec: codecs.Codec) -> tuple[np.ndarray, np.ndarray]:
     """Mean and deviation of q(z|x) for all rows, on the host."""
-    found = [
-        jax.device_get(_encoded(_flows.argument(net), jnp.asarray(x[i : i + CHUNK]), codec))
-        for i in range(0, len(x), CHUNK)
-    ]
+    weights = jax.device_put(codecs.arrays(codec))  # once for all chunks
+    chunks = (jnp.asarray(x[i : i + CHUNK]) for i in range(0, len(x), CHUNK))
+    found = [jax.device_get(_encoded(_flows.argument(net), weights, c, codec)) for c in chunks]
     means, stds = zip(*found, strict=True)
     return np.concatenate(means), np.concatenate(stds)
 
 
 @functools.partial(jax.jit, static_argnames="codec")
-def _encoded(net: Any, x: Any, codec: codecs.Codec) -> Any:
-    return autoencoder.posterior(net.encoder(1.0, codec.encode(x)))
+def _encoded(net: Any, weights: Any, x: Any, codec: codecs.Codec) -> Any:
+    return autoencoder.posterior(net.encoder(1.0, codecs.at(codec, weights).encode(x)))

@@ -39,16 +39,17 @@ def sampled_by(
     key_x0, key_sampler = jax.random.split(key)
     like = jax.eval_shape(codec.encode, jax.ShapeDtypeStruct(rows.x1.shape, rows.x1.dtype))
     x0 = source(key_x0, jnp.empty(like.shape, like.dtype))
+    weights = jax.device_put(codecs.arrays(codec))  # once for all samplers
     found = {}
     for name, sampler in samplers.items():
 
         @jax.jit
-        def draw(net: Any, x0: Any, cond: Any, sampler: Any = sampler) -> Any:
+        def draw(net: Any, weights: Any, x0: Any, cond: Any, sampler: Any = sampler) -> Any:
             net = net if guidance is None else guidance(net)
             z, info = sampler(net, key_sampler, x0, cond)
-            return codec.decode(z), info.nfe
+            return codecs.at(codec, weights).decode(z), info.nfe
 
-        x1, nfe = draw(_flows.argument(net), x0, rows.cond)
+        x1, nfe = draw(_flows.argument(net), weights, x0, rows.cond)
         found[f"{name}_w2"] = w2(x1, rows.x1)
         found[f"{name}_energy_distance"] = energy_distance(x1, rows.x1)
         found[f"{name}_nfe"] = float(np.mean(nfe))

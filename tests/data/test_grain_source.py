@@ -1,10 +1,12 @@
 import json
+import shutil
 
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
 from fmjax import reading
+from fmjax.data import _tfds
 from fmjax.data.digits import SklearnDigits
 from fmjax.data.grain_source import tfds_grain
 from fmjax.data.tfds_memory import tfds_in_memory
@@ -181,3 +183,17 @@ def test_sets_of_the_literature_by_name(tmp_path, name, version, shape):
         assert batch.cond.shape == (8,)
         assert batch.cond.dtype == np.int32
         np.testing.assert_array_equal(made.batch("train", 3).x1, batch.x1)
+
+
+def test_contents_are_known_by_version_slice_and_files(data_dir, tmp_path):
+    first = data(data_dir).contents("train")
+    assert data(data_dir, seed=2).contents("train") == first != data(data_dir).contents("test")
+    other = {**SPLITS, "train": "train[1:15]"}
+    assert data(data_dir, splits=other).contents("train") != first
+    copy = tmp_path / "copy"
+    shutil.copytree(data_dir, copy)
+    assert data(copy).contents("train") == first
+    for file in copy.rglob("*train.array_record*"):
+        file.write_bytes(file.read_bytes() + b"0")
+    made = _tfds.opened(SklearnDigits, data_dir=copy, prepare=False)
+    assert _tfds.contents_of(made, SPLITS)("train") != first

@@ -1,3 +1,4 @@
+import os
 import warnings
 
 import numpy as np
@@ -190,3 +191,28 @@ def test_bad_requests_are_refused(tmp_path):
     (tmp_path / "000.png").write_text("")
     with pytest.raises(ValueError, match=r"no image is left: 000\.png"):
         made(tmp_path, skip_bad=True)
+
+
+@KINDS
+def test_contents_notice_every_file(tmp_path, memory_gb):
+    write(tmp_path, 12)
+    (tmp_path / "labels.csv").write_text(labels := "file,label\n" + "".join(
+        f"{i:03}.png,{'ab'[i % 2]}\n" for i in range(12)
+    ))  # fmt: skip
+
+    def contents():
+        data = made(tmp_path, memory_gb=memory_gb, labels=str(tmp_path / "labels.csv"))
+        return [data.contents(split) for split in ("train", "test")]
+
+    first = contents()
+    assert contents() == first
+    file = tmp_path / "003.png"
+    old = file.stat()
+    image = np.asarray(Image.open(file)).copy()
+    image[0, 0, 0] ^= 1
+    Image.fromarray(image).save(file)
+    os.utime(file, ns=(old.st_atime_ns, old.st_mtime_ns + 1000))
+    second = contents()
+    assert sum(a != b for a, b in zip(first, second, strict=True)) == 1  # it is in one split
+    (tmp_path / "labels.csv").write_text(labels.replace("003.png,b", "003.png,a"))
+    assert contents() not in (first, second)

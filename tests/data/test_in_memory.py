@@ -150,3 +150,19 @@ def test_bad_requests_are_refused():
             ValueError, match=f"rows from {start} on .* which has 4; start is 0 to 3"
         ):
             made.take("test", None, start=start)
+
+
+def test_contents_are_those_of_the_split_whatever_its_order():
+    def contents(x, cond, split="train", **options):
+        rows = Batch(np.asarray(x), np.asarray(cond))
+        other = Batch(np.zeros(2), np.zeros(2))
+        data = in_memory({"train": rows, "test": other}, **{"batch_size": 2, **options})
+        return data.contents(split)
+
+    x, cond = [1.0, 2.0, 3.0], [0.0, 1.0, 0.0]
+    first = contents(x, cond)
+    assert first == contents(x, cond, seed=3, batch_size=1)
+    assert first not in (contents([1.0, 2.0, 4.0], cond), contents(x, [0.0, 1.0, 1.0]))
+    assert contents(x, cond, "test") == contents([5.0, 2.0, 3.0], cond, "test")
+    with pytest.raises(ValueError, match="no split 'dev'"):
+        contents(x, cond, "dev")

@@ -7,8 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image
 
 from fmjax import codecs
+from fmjax.data.image_folder import image_folder
 from fmjax.data.in_memory import in_memory
 from fmjax.data.latents import latents, normals
 from fmjax.types import Batch
@@ -132,10 +134,64 @@ def test_what_is_there_is_not_encoded_again_and_what_is_missing_is(tmp_path):
 def test_other_weights_data_or_options_are_encoded_anew(tmp_path, change):
     made(tmp_path)
     made(tmp_path, **change)
-    folders = list((tmp_path / "latents").iterdir())
-    assert len(folders) == 2
-    depends = [json.loads((f / "depends_on.json").read_text()) for f in folders]
+    assert folders(tmp_path) == 2
+    files = (tmp_path / "latents").glob("*/depends_on.json")
+    depends = [json.loads(file.read_text()) for file in files]
     assert depends[0] != depends[1]
+
+
+def folders(path):
+    return len(list((path / "latents").iterdir()))
+
+
+def test_one_number_of_one_row_is_noticed(tmp_path, monkeypatch):
+    monkeypatch.setattr("fmjax.data.latents.SAMPLE", 1)
+    looked = images(batch_size=1).take("train", 1).cond[0]
+    made(tmp_path)
+    IMAGES[(row := (looked + 1) % ROWS), 0, 0, 0] += 1
+    made(tmp_path)
+    IMAGES[row, 0, 0, 0] -= 1
+    assert folders(tmp_path) == 2
+
+
+def opaque(*, batch_size, transform):
+    """`images` through a transform that `take` does not show; and no word of their contents."""
+    data = images(batch_size=batch_size)
+
+    def batch(split, step):
+        rows = data.batch(split, step)
+        return rows._replace(x1=transform(rows.x1))
+
+    return data._replace(batch=batch, contents=None)
+
+
+def shifted(by):
+    return lambda x: x + np.float32(by)
+
+
+def test_arguments_of_closures_and_some_rows_are_noticed(tmp_path):
+    for by, count in ((1, 1), (2, 2), (1, 2)):
+        made(tmp_path, data=functools.partial(opaque, transform=shifted(by)))
+        assert folders(tmp_path) == count
+    LABELS[:] += 1
+    made(tmp_path, data=functools.partial(opaque, transform=shifted(1)))
+    LABELS[:] -= 1
+    assert folders(tmp_path) == 3
+
+
+def test_a_replaced_file_of_a_folder_is_noticed(tmp_path):
+    for i in range(20):
+        Image.fromarray(np.full((4, 6), i, np.uint8)).save(tmp_path / f"{i:02}.png")
+    folder = functools.partial(image_folder, path=tmp_path, memory_gb=0.0, test_share=0.01)
+    made(tmp_path / "a", data=folder)
+    before = files(tmp_path / "a")
+    made(tmp_path / "a", data=folder)
+    assert files(tmp_path / "a") == before
+    file = tmp_path / "07.png"
+    Image.fromarray(np.full((4, 6), 99, np.uint8)).save(file)
+    after = made(tmp_path / "a", data=folder, sample=False, batch_size=19)
+    assert len(files(tmp_path / "a")) == 2 * len(before)
+    assert np.asarray(after.batch("train", 0).x1).max() == 198
 
 
 def test_what_a_run_offers_its_data_does_not_matter(tmp_path):
