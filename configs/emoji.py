@@ -76,7 +76,7 @@ def get_config():
         ),
     )
     config.tiny = (
-        "steps=4", "steps_per_call=2", "log_every=2", "save_every=2", "batch_size=16",
+        "steps=4", "log_every=2", "save_every=2", "batch_size=16",
         "data.few=True", "data.size=16",
         "model.channels=8", "model.multipliers=(1,1)", "model.head_channels=8",
         "sampler.steps=2", "sample_chunk=16",

@@ -16,36 +16,38 @@ from ml_collections import ConfigDict
 def get_config():
     config = ConfigDict()
     config.seed = 0
-    config.steps = 4000
-    config.steps_per_call = 20
-    config.batch_size = 128
-    config.log_every = 200
-    config.save_every = 2000
+    config.steps = 3000
+    config.steps_per_call = 1
+    config.batch_size = 64
+    config.log_every = 100
+    config.save_every = 1000
     config.ema = (0.999,)
     config.clip_norm = 1.0
 
     # encoded once, into data_dir/latents
     config.data = dict(name="fmjax.latents:latents", data=dict(bind="fmjax.data.mnist_5k:mnist_5k"))
     config.codec = dict(name="fmjax.latents:codec", run="runs/mnist_vae")
+    # 7 × 7 places, which do not halve
     config.model = dict(
-        name="fmjax.models.dit:dit", patch=1, width=128, depth=4, heads=4, dropout=0.1, qk_norm=True
-    )
+        name="fmjax.models.unet:unet", channels=96, multipliers=(1,), blocks=1,
+        attention=(1,), head_channels=48, time_scale=100.0,
+    )  # fmt: skip
     config.loss = dict(
         bind="fmjax.losses.flow_matching:flow_matching",
         drop=0.1,
-        sample_t=dict(bind="fmjax.times:logit_normal"),
     )
     config.optimizer = dict(
-        name="optax:adamw",
+        name="optax.contrib:muon",
         learning_rate=dict(
             name="optax:warmup_cosine_decay_schedule",
             init_value=0.0,
-            peak_value=1e-3,
+            peak_value=2e-3,
             warmup_steps=config.get_ref("steps") // 30,
             decay_steps=config.get_ref("steps"),
         ),
         weight_decay=0.01,
-        mask=dict(bind="fmjax.optimizers:kernels"),
+        consistent_rms=0.2,
+        muon_weight_dimension_numbers=dict(bind="fmjax.optimizers:matrices"),
     )
     config.guidance = dict(bind="fmjax.guidance:classifier_free", scale=1.5, interval=(0.2, 0.9))
     config.sampler = dict(bind="fmjax.samplers.ode:ode", solver=dict(name="diffrax:Heun"), steps=10)
@@ -59,6 +61,7 @@ def get_config():
             bind="fmjax.metrics.frechet:frechet",
             features=dict(bind="fmjax.metrics.classifier:convolutional_features"),
             dims=32,
+            draws=1,
         ),
         memorisation=dict(bind="fmjax.metrics.memorisation:memorisation"),
         manifold=dict(bind="fmjax.metrics.precision_recall:manifold"),
@@ -68,9 +71,9 @@ def get_config():
         trajectories=dict(bind="fmjax.pictures:trajectories", low=0.0, high=255.0),
     )
     config.tiny = (
-        "steps=4", "steps_per_call=2", "log_every=2", "save_every=2", "batch_size=16",
+        "steps=4", "log_every=2", "save_every=2", "batch_size=16",
         "data.data=fmjax.data.digits:digits", "data.chunk=64", "data.file_rows=1024",
-        "model.width=16", "model.depth=1", "model.heads=2", "sampler.steps=2", "sample_chunk=64",
+        "model.channels=8", "model.head_channels=8", "sampler.steps=2", "sample_chunk=64",
         "pictures.samples.n=60", "pictures.samples.columns=5",
         "evaluators.classifier=fmjax.metrics.energy:energy",
         "evaluators.classifier.n=60", "evaluators.classifier.draws=1",
