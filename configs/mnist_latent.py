@@ -49,7 +49,7 @@ def get_config():
         consistent_rms=0.2,
         muon_weight_dimension_numbers=dict(bind="fmjax.optimizers:matrices"),
     )
-    config.guidance = dict(bind="fmjax.guidance:classifier_free", scale=1.5, interval=(0.2, 0.9))
+    config.guidance = dict(bind="fmjax.guidance:classifier_free", scale=1.4, interval=(0.1, 0.8))
     config.sampler = dict(bind="fmjax.samplers.ode:ode", solver=dict(name="diffrax:Heun"), steps=10)
     config.evaluators = dict(
         classifier=dict(
