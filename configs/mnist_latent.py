@@ -18,7 +18,7 @@ def get_config():
     config.seed = 0
     config.steps = 3000
     config.steps_per_call = 1
-    config.batch_size = 64
+    config.batch_size = 32
     config.log_every = 100
     config.save_every = 1000
     config.ema = (0.999,)
