@@ -4,10 +4,13 @@
     python launch.py --config=configs/mnist_vae.py --workdir=runs/mnist_vae
     python launch.py --config=configs/mnist_latent.py --workdir=runs/mnist_latent
 
-Hardware: any; 2 CPU cores.
-Time: not yet run at this size.
-Result: not yet run at this size.
-Measured: not yet.
+Hardware: any; measured on CPU.
+Time: 19 minutes on one core of a busy machine, judging included. With the autoencoder's, training
+took 1,524 s; configs/mnist.py took 1,706 s (seed 1) and 2,044 s (seed 0, a busier machine).
+Result: seed 0, as configs/mnist.py is judged (its figures of seed 0 in brackets): conditional
+accuracy 0.987 (0.985), 2.44 (2.05) times the Fréchet distance of training digits, memorisation
+ratio 0.98 (1.05), precision 0.96 (0.87), recall 0.65 (0.77). Smoother digits, less varied ones.
+Measured: 2026-11, jax 0.12.0.
 """
 
 from ml_collections import ConfigDict

@@ -3,11 +3,10 @@
     pip install --no-deps -r configs/requirements-nodeps.txt
     python launch.py --config=configs/mnist_vae.py --workdir=runs/mnist_vae
 
-Hardware: any; 2 CPU cores.
-Time: 300 steps took 108 s at 3.2 steps per second, which makes 1,000 about 6 minutes.
-Result: PSNR 21.3 dB on 1,000 held-out digits after 300 steps, one seed, EMA 0.999, and still
-improving; not yet run at the full size.
-Measured: 2026-11, jax 0.10.2, 300 steps.
+Hardware: any; measured on CPU.
+Time: 10 minutes on one core of a busy machine, 6 of them at work, judging included.
+Result: PSNR 27.0 dB on 1,000 held-out digits, seed 0, EMA 0.999.
+Measured: 2026-11, jax 0.12.0.
 """
 
 from ml_collections import ConfigDict

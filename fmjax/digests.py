@@ -35,8 +35,9 @@ def described(value: Any, *, without: Collection[str] = ()) -> Any:
     """A JSON value that names a function or an object with all that it was made with.
 
     Of partials the arguments, of functions made by others (such as `resize.resized(size=64)`) the
-    variables that they hold and their defaults, of objects their public attributes; `without`
-    those of these names. Code is known by its name only, so a change of it is not seen.
+    variables that they hold and their defaults, of objects their public attributes.
+    `without`: arguments of partials that are left out.
+    Code is known by its name only, so a change of it is not seen.
     """
     return _described(value, frozenset(without), ())
 
@@ -57,14 +58,14 @@ def _described(value: Any, without: frozenset[str], within: tuple[int, ...]) -> 
     inside = functools.partial(_described, without=without, within=(*within, id(value)))
 
     def named(values: Mapping[str, Any]) -> dict[str, Any]:
-        return {str(k): inside(v) for k, v in values.items() if k not in without}
+        return {str(k): inside(v) for k, v in values.items()}
 
     if isinstance(value, functools.partial):
-        own = named(value.keywords)
+        own = named({k: v for k, v in value.keywords.items() if k not in without})
         held = [inside(value.args), own] if value.args or own else []
         return [inside(value.func), *held] if held else inside(value.func)
     if isinstance(value, Mapping):
-        return {str(k): inside(v) for k, v in value.items()}
+        return named(value)
     if isinstance(value, list | tuple):
         return [inside(v) for v in value]
     if isinstance(value, set | frozenset):

@@ -148,7 +148,7 @@ class Samples:
 
     def _kept(self, x1: np.ndarray) -> np.ndarray:
         self._dtype = x1.dtype
-        return as_bytes(x1)
+        return packed(x1)
 
     def conditions(self, n: int) -> Any:
         """The conditions of the first `n` samples."""
@@ -160,7 +160,7 @@ class Samples:
         return jax.tree.map(lambda c: np.resize(c, (n, *c.shape[1:])), cond)
 
 
-def as_bytes(x1: np.ndarray) -> np.ndarray:
+def packed(x1: np.ndarray) -> np.ndarray:
     """`x1` as bytes, where these are its values exactly; itself otherwise.
 
     Joined, chunks of bytes and of floats are floats again.

@@ -20,7 +20,8 @@ def matrices(params: Params, *, adam: Sequence[str] = ("input", "output")) -> Pa
 
     For `optax.contrib.muon(muon_weight_dimension_numbers=…)`. None, which is Adam: biases, gains,
     tables of classes, and what is in layers called as one of `adam`: the first and the last, as
-    its author advises. Jordan 2024, kellerjordan.github.io/posts/muon; convolutions as there.
+    its author advises, in U-Nets, DiT and the residual MLP; of other networks give their names,
+    such as ("layer_0", "layer_3"). Jordan 2024, kellerjordan.github.io/posts/muon.
     """
 
     def numbers(path: tuple[Any, ...], leaf: Any) -> Any:

@@ -292,7 +292,7 @@ def _sections(
     made = [mosaic(images) for *_, images in sections]
     shares = [m.shape[0] / m.shape[1] for m in made]
     height = inches * sum(shares) * 0.8 + 0.6 * len(made)
-    figure = _figure(figsize=(inches, height), dpi=150, layout="constrained")
+    figure = _figure(figsize=(inches, height), dpi=150, layout="compressed")
     grid = figure.subplots(len(made), 1, squeeze=False, height_ratios=shares)[:, 0]
     for axes, picture, (title, rows, columns, _) in zip(grid, made, sections, strict=True):
         height, width = picture.shape[:2]

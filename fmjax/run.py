@@ -40,11 +40,11 @@ def train_run(
 ) -> int:
     """Train (from the newest checkpoint, if there is one), then evaluate. The exit code."""
     check_workdir(workdir, config, allow_changes=allow_changes)
+    began = time.monotonic()
     parts = inference.assembled(workdir, config, allow_changes=allow_changes)
     parts = parts._replace(teacher=_teacher(parts))
     assemble.check_numbers(config, parts.parallel)
     generate = assemble.make_generate(parts)
-    began = time.monotonic()
     with _store(workdir, config, say) as store:
         start, state = _start(parts, store, say)
         if start > config["steps"]:

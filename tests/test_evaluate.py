@@ -123,12 +123,12 @@ def test_samples_come_in_chunks_of_one_draw():
 @pytest.mark.parametrize("dtype", [np.float32, np.float16])
 def test_bytes_are_kept_as_bytes_and_given_as_the_datas_type(dtype):
     x = np.asarray([[0], [255], [17]], dtype)
-    assert evaluate.as_bytes(x).dtype == np.uint8
-    np.testing.assert_array_equal(evaluate.as_bytes(x), x)
+    assert evaluate.packed(x).dtype == np.uint8
+    np.testing.assert_array_equal(evaluate.packed(x), x)
     for other in (-1, 256, 0.5, np.nan, np.inf):
-        kept = evaluate.as_bytes(np.append(x, [[other]], axis=0).astype(dtype))
+        kept = evaluate.packed(np.append(x, [[other]], axis=0).astype(dtype))
         assert kept.dtype == dtype
-    assert evaluate.as_bytes(x.astype(np.int32)).dtype == np.int32
+    assert evaluate.packed(x.astype(np.int32)).dtype == np.int32
 
 
 @pytest.mark.parametrize(("levels", "kept"), [(256, np.uint8), (None, np.float32)])

@@ -139,3 +139,13 @@ def test_originals_are_beside_what_was_made_of_them():
         pictures.beside(DATA, lambda n: batch, nothing, low=0.0, high=1.0)
     with pytest.raises(pictures.NotDrawn, match="row of 12"):
         pictures.beside(DATA, pair, nothing, low=0.0, high=1.0)
+
+
+def test_the_labels_of_a_sheet_lie_within_it():
+    words = ["group=smileys-emotion", "group=people-body"]
+    section = ("subjects", words, ["style=colour", "style=line"], np.zeros((2, 2, 8, 8, 1)))
+    figure = pictures._sections([section, section], 0, 255, 8)
+    figure.draw_without_rendering()
+    for axes in figure.axes:
+        for label in axes.get_yticklabels():
+            assert label.get_window_extent().x0 >= 0

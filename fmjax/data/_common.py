@@ -102,6 +102,11 @@ def made(name: str, data: Any, **options: Any) -> Data:
     return data(**{option: value for option, value in options.items() if option in takes})
 
 
+def then(f: Callable[..., Any] | None, change: Callable[[Any], Any]) -> Any:
+    """`change(f(…))`, with the arguments of `f`, of which `start` is not in every `take`."""
+    return f and functools.wraps(f)(lambda *args, **options: change(f(*args, **options)))
+
+
 def canonical(array: Any) -> np.ndarray:
     """A host array in the type that JAX gives it: 32 bits unless 64 are enabled."""
     array = np.asarray(array)

@@ -1,6 +1,5 @@
 """Another data set with some parts of its condition, or one of them alone."""
 
-import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -58,10 +57,6 @@ def conditioned(
                 raise ValueError(f"{text!r}: the part {part!r} was left out; there are {[*parts]}")
         return chosen(found)
 
-    def then_of(f: Any) -> Any:
-        # wraps: it has the arguments of `f`, of which `start` is not in every `take`
-        return f and functools.wraps(f)(lambda *args, **options: of(f(*args, **options)))
-
     names = inner.names if isinstance(inner.names, Mapping) else {}
     names = {new: names[old] for new, old in parts.items() if old in names}
     return inner._replace(
@@ -69,7 +64,7 @@ def conditioned(
         null=None if inner.null is None else chosen(inner.null),
         read=None if inner.read is None or not parts else read,
         names=names.get(keep, ()) if alone else names or (),
-        take=then_of(inner.take),
-        batch=then_of(inner.batch),
-        sample=then_of(inner.sample),
+        take=_common.then(inner.take, of),
+        batch=_common.then(inner.batch, of),
+        sample=_common.then(inner.sample, of),
     )

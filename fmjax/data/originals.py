@@ -1,6 +1,5 @@
 """Any data set with every example as its own condition: what a reconstruction is given."""
 
-import functools
 from typing import Any
 
 from fmjax.data import _common
@@ -33,15 +32,11 @@ def originals(
     def given(batch: Batch) -> Batch:
         return batch._replace(cond=batch.x1)
 
-    def then_given(f: Any) -> Any:
-        # wraps: it has the arguments of `f`, of which `start` is not in every `take`
-        return f and functools.wraps(f)(lambda *args, **options: given(f(*args, **options)))
-
     return Data(
         given(inner.spec),
         inner.splits,
-        then_given(inner.take),
-        batch=then_given(inner.batch),
-        sample=then_given(inner.sample),
+        _common.then(inner.take, given),
+        batch=_common.then(inner.batch, given),
+        sample=_common.then(inner.sample, given),
         contents=inner.contents,
     )

@@ -18,14 +18,14 @@ Features = Callable[[types.Data, Any], Any]
 
 def real(features: Features, data: types.Data, split: str, n: int) -> types.Batch:
     """The first `n` rows of a split, with features in the place of x1."""
-    return _joined(features, data, reading.chunks(data.take, split, n, _size(features, n)))
+    return _joined(features, data, reading.chunks(data.take, split, n, size(features, n)))
 
 
 def generated(
     features: Features, data: types.Data, sample: Callable[[int], types.Batch], n: int
 ) -> types.Batch:
     """`n` generated rows, with features in the place of x1."""
-    return _joined(features, data, _common.generated_chunks(sample, n, _size(features, n)))
+    return _joined(features, data, _common.generated_chunks(sample, n, size(features, n)))
 
 
 def drawn(
@@ -47,8 +47,12 @@ def drawn(
         yield _joined(features, data, reading.picked(data.take, reference, total, own)).x1
 
 
-def _size(features: Features, n: int) -> int:
-    return reading.ROWS if hasattr(features, "stream") else n
+def size(features: Features, n: int) -> int:
+    """How many of `n` rows to read at a time: whole chunks of an extractor's, which it fills up."""
+    if not hasattr(features, "stream"):
+        return n
+    chunk = getattr(features, "chunk", reading.ROWS)
+    return max(1, reading.ROWS // chunk) * chunk
 
 
 def _joined(features: Features, data: types.Data, batches: Iterable[types.Batch]) -> types.Batch:

@@ -15,6 +15,7 @@ from jax.experimental import multihost_utils
 from jaxtyping import Float, Real
 
 from fmjax import reading, types
+from fmjax.metrics import _featured
 
 # of what is kept: another one where networks, resizing or moments are computed in another way
 FORMAT = 1
@@ -89,7 +90,7 @@ def of_real(
 
 
 def _computed(take: Callable[..., types.Batch], split: str, n: int, features: Any) -> Moments:
-    batches = reading.chunks(take, split, n)
+    batches = reading.chunks(take, split, n, _featured.size(features, n))
     return moments(part for batch in batches for part in features.stream(batch.x1))
 
 

@@ -9,8 +9,8 @@ config.evaluators.fid_test = dict(bind="fmjax.metrics.fid:fid", features=incepti
 from collections.abc import Callable
 from typing import Any
 
-from fmjax import reading, types
-from fmjax.metrics import _common, _statistics, frechet
+from fmjax import types
+from fmjax.metrics import _common, _featured, _statistics, frechet
 
 # FID is its network with its weights: the extractor has this name only where both are those.
 FID_FEATURES = "inception"
@@ -51,7 +51,7 @@ def fid(
     n = _common.count(data, split, None) if n is None else n
     _statistics.check_enough(min(n, size), features.dims)
     real = _statistics.of_real(data.take, split, size, features, data_dir)
-    batches = _common.generated_chunks(sample, n, reading.ROWS)
+    batches = _common.generated_chunks(sample, n, _featured.size(features, n))
     made = _statistics.moments(part for batch in batches for part in features.stream(batch.x1))
     found = {title: frechet.frechet_gaussian(made.mean, made.cov, real.mean, real.cov)}
     if floor:

@@ -143,4 +143,7 @@ def _points(pixels: codecs.Codec | None) -> Any:
     """What `pixels` makes of a few numbers, which tells two affine codecs apart."""
     if pixels is None:
         return "bytes"
-    return np.asarray(pixels.encode(jax.numpy.asarray([[-1.0, 0.0, 1.0, 255.0]]))).tolist()
+    there = pixels.encode(jax.numpy.asarray([[-1.0, 0.0, 1.0, 255.0]]))
+    # out of range and between levels, too
+    back = pixels.decode(jax.numpy.asarray([[-2.0, -0.999, 0.001, 2.0]]))
+    return [np.asarray(points).tolist() for points in (there, back)]
