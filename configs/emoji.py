@@ -48,7 +48,7 @@ def get_config():
         consistent_rms=0.2,
         muon_weight_dimension_numbers=dict(bind="fmjax.optimizers:matrices"),
     )
-    config.guidance = dict(bind="fmjax.guidance:classifier_free", scale=1.5, interval=(0.2, 0.9))
+    config.guidance = dict(bind="fmjax.guidance:classifier_free", scale=3.0, interval=(0.1, 0.9))
     config.sampler = dict(bind="fmjax.samplers.ode:ode", solver=dict(name="diffrax:Heun"), steps=20)
     config.sample_chunk = 128
     config.evaluators = dict(
