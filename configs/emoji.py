@@ -3,10 +3,15 @@
     pip install --no-deps -r configs/requirements-nodeps.txt
     python launch.py --config=configs/emoji.py --workdir=runs/emoji
 
-Hardware: any; made for 2 CPU cores.
-Time: not yet run at this size.
-Result: not yet run at this size. OpenMoji's drawings are CC BY-SA 4.0; so is what resembles them.
-Measured: no.
+Hardware: any; measured on 2 CPU cores.
+Time: 4,500 steps at 1.75 a second make 43 minutes there (over 14 steps, quiet cores), and some more
+to judge and to draw. The run below was trained on one core of a busy machine, in 85 minutes.
+Result: seed 0, EMA 0.999, guidance 3 between t = 0.1 and 0.9, Heun with 20 steps (NFE 40), 450
+samples under the conditions of held-out emoji: a classifier of styles (0.967 on real ones) reads
+the one asked for in 0.982; the nearest of 2,873 real neighbours in EfficientNet-Lite0's features is
+of the group asked for in 0.511, where held-out real emoji's is in 0.676: shapes are looser than
+drawn ones; memorisation ratio 1.04. With guidance 1.5 between 0.2 and 0.9: 0.929, 0.460, 1.05.
+Measured: 2026-11, jax 0.12.0. OpenMoji's drawings are CC BY-SA 4.0; so is what resembles them.
 """
 
 from ml_collections import ConfigDict

@@ -3,10 +3,18 @@
     pip install --no-deps -r configs/requirements-nodeps.txt
     python launch.py --config=configs/mnist.py --workdir=runs/mnist
 
-Hardware: any; made for 2 CPU cores.
-Time: not yet run at this size.
-Result: not yet run at this size.
-Measured: no.
+Hardware: any; measured on 2 CPU cores.
+Time: 13 minutes there: 2,600 steps at 4.2 a second (over 20 steps, quiet cores), and 2 to judge. The
+runs below were trained on one core of a busy machine, in 34 and 28 minutes.
+Result: seeds 0 and 1, EMA 0.999, guidance 1.4 between t = 0.1 and 0.8, Heun with 10 steps (NFE 20):
+conditional accuracy 0.985 and 0.992 under a classifier whose own test accuracy is 0.978; Fréchet
+distance in the first 32 principal components of its 64 features, 1,000 samples against the 1,000
+held-out digits, 2.05 and 2.19 times that of 1,000 training digits; memorisation ratio 1.05 and
+1.06; precision 0.87 and 0.87, recall 0.77 and 0.78 (training digits: 0.87 and 0.88, 0.91 and 0.88).
+Unguided, seed 0: accuracy 0.932, 2.50 times the distance, recall 0.82; with guidance 2: 0.998,
+5.30 and 0.66. The scale was chosen among 1, 1.3, 1.4 and 2 by these figures of seed 0. Judged on
+two cores instead of one, seed 0 reads 0.987 and 1.93: rounding moves the classifier's fit.
+Measured: 2026-11, jax 0.12.0.
 """
 
 from ml_collections import ConfigDict

@@ -27,7 +27,7 @@ def training(model, x1, classes=None):
 
 def unet(rng):
     """TorchCFM's MNIST example."""
-    from torchcfm.models import UNetModel
+    from torchcfm.models.unet import UNetModel
 
     model = UNetModel(
         dim=(1, 28, 28), num_channels=32, num_res_blocks=1, num_classes=10, class_cond=True
