@@ -61,6 +61,13 @@ def table(runs: list[dict[str, float]], expectations: dict[str, str] = ROWS) -> 
     return rows
 
 
+def show(title: str, rows: list[dict], seeds: list[int]) -> None:
+    """Print the rows of a table."""
+    print(f"\n{title:28} {'mean':>9} {'sd':>9}   over seeds {seeds}; should be")
+    for row in rows:
+        print(f"{row['name']:28} {row['mean']:9.4g} {row['sd']:9.2g}   {row['expected']}")
+
+
 def main(argv: list[str]) -> list[dict]:
     """Train and judge every seed; the rows of the table."""
     parser = argparse.ArgumentParser(
@@ -74,9 +81,7 @@ def main(argv: list[str]) -> list[dict]:
     changes = [f"--config.evaluators.energy.draws={args.draws}", *rest]
     runs = [trained(args.config, seed, args.out, changes) for seed in args.seeds]
     rows = table(runs)
-    print(f"\n{'':26} {'mean':>9} {'sd':>9}   over seeds {args.seeds}; should be")
-    for row in rows:
-        print(f"{row['name']:26} {row['mean']:9.4g} {row['sd']:9.2g}   {row['expected']}")
+    show("", rows, args.seeds)
     (args.out / "table.json").write_text(json.dumps({"seeds": runs, "rows": rows}, indent=2))
     return rows
 

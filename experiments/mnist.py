@@ -71,9 +71,7 @@ def main(argv: list[str]) -> dict[str, list[dict]]:
     runs = {s: [SPACES[s](seed, args.out, rest) for seed in args.seeds] for s in args.spaces}
     rows = {space: digits.table(found, ROWS) for space, found in runs.items()}
     for space, own in rows.items():
-        print(f"\n{space:28} {'mean':>9} {'sd':>9}   over seeds {args.seeds}; should be")
-        for row in own:
-            print(f"{row['name']:28} {row['mean']:9.4g} {row['sd']:9.2g}   {row['expected']}")
+        digits.show(space, own, args.seeds)
     (args.out / "table.json").write_text(json.dumps({"runs": runs, "rows": rows}, indent=2))
     return rows
 

@@ -90,7 +90,11 @@ def of_real(
 
 
 def _computed(take: Callable[..., types.Batch], split: str, n: int, features: Any) -> Moments:
-    batches = reading.chunks(take, split, n, _featured.size(features, n))
+    return of_batches(reading.chunks(take, split, n, _featured.size(features, n)), features)
+
+
+def of_batches(batches: Iterable[types.Batch], features: Any) -> Moments:
+    """Moments of an extractor's features of all rows of all batches."""
     return moments(part for batch in batches for part in features.stream(batch.x1))
 
 

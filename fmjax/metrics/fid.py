@@ -52,7 +52,7 @@ def fid(
     _statistics.check_enough(min(n, size), features.dims)
     real = _statistics.of_real(data.take, split, size, features, data_dir)
     batches = _common.generated_chunks(sample, n, _featured.size(features, n))
-    made = _statistics.moments(part for batch in batches for part in features.stream(batch.x1))
+    made = _statistics.of_batches(batches, features)
     found = {title: frechet.frechet_gaussian(made.mean, made.cov, real.mean, real.cov)}
     if floor:
         if floor == split:
