@@ -2,12 +2,19 @@
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
 
 import numpy as np
 import tiny
+
+# what the collectives' library says at a start, in pieces, as processes break each other's lines
+GLOO = (
+    r"\[Gloo\] Rank |\d+| is connected to | peer ranks\. |"
+    r"Expected number of connected peer ranks is : "
+)
 
 
 def test_two_processes_train_judge_and_write_once(tmp_path, finished):
@@ -41,8 +48,7 @@ def test_two_processes_train_judge_and_write_once(tmp_path, finished):
             process.kill()
     assert [process.returncode for process in processes] == [0, 0], outputs
     assert "4 × cpu (cpu)" in outputs[0][0]
-    said = [line for line in outputs[1][0].splitlines() if "[Gloo]" not in line]
-    assert said == []  # only the first speaks
+    assert re.sub(GLOO, "", outputs[1][0]).strip() == ""  # only the first speaks
     assert [step for step, _ in tiny.lines(tmp_path)] == list(range(1, 9))
     np.testing.assert_allclose(tiny.losses(tmp_path), tiny.losses(finished), rtol=1e-5)
     record, alone = (
