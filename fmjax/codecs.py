@@ -21,6 +21,13 @@ class Codec(NamedTuple):
     depends_on: a digest of what it was made of, such as a network's weights: a cache of latents
                 is known by it
     frozen:     the arrays that it closes over, where it is a network: see `with_arrays`
+
+    For examples of tokens, whole numbers `[n]` in both spaces:
+    vocabulary: how many values a token has, 0 … vocabulary − 1; 0: examples are of numbers
+    tokens:     `text -> int32 [k]`, what a data set makes its examples of
+    read:       `(given, spec of one example) -> (x, known)`: an example as a person gives it, and
+                where it is known (bool, like x); ValueError says what cannot be read
+    write:      `x -> text`: one example as a person reads it
     """
 
     encode: Callable[[Num[Array, " b *d"]], Num[Array, " b *k"]]
@@ -28,6 +35,10 @@ class Codec(NamedTuple):
     posterior: Callable[[Num[Array, " b *d"]], tuple[Any, Any]] | None = None
     depends_on: str = ""
     frozen: "Frozen | None" = None
+    vocabulary: int = 0
+    tokens: Callable[[str], Any] | None = None
+    read: Callable[[str, Any], tuple[Any, Any]] | None = None
+    write: Callable[[Any], str] | None = None
 
 
 # compared by identity: codecs are static arguments of compiled functions, and arrays have no hash
