@@ -48,11 +48,12 @@ def assemble(config: dict[str, Any], codec: codecs.Codec | None = None) -> Parts
     """Build every object that the config names, but the codec where it is there already."""
     build = functools.partial(_build, config)
     codec = build_codec(config) if codec is None else codec
-    path, source = build("path"), build("source")
+    vocabulary = {"vocabulary": codec.vocabulary}
+    path, source = build("path"), build("source", **vocabulary)
     parallel = build("parallel")
     datas = build_data(config, codec=codec, source=source)
     null, names = datas[0].null, datas[0].names
-    bare = build("model", num_classes=_counted(names))
+    bare = build("model", num_classes=_counted(names), **vocabulary)
     row = build("predict")
     model = jax.tree.map(
         functools.partial(predict, path=path, row=row),
@@ -61,12 +62,13 @@ def assemble(config: dict[str, Any], codec: codecs.Codec | None = None) -> Parts
     )
     offered = {
         "path": path,
-        "bridge": build("bridge", path=path) or paths.bridge(path),
+        "bridge": build("bridge", path=path, **vocabulary) or paths.bridge(path),
         "coupling": build("coupling") or None,
         "source": source,
         "codec": codec,
         "null": null,
         "data_dir": os.path.expanduser(config["data_dir"]),
+        **vocabulary,
     }
     objective, sampler = build("loss", **offered), build("sampler", **offered)
     _warn_of_pairs(config, sampler, model, datas[0])
@@ -139,7 +141,7 @@ def build_data(config: Mapping[str, Any], **options: Any) -> list[Data]:
     if "codec" not in options:
         options["codec"] = build_codec(config)
     if "source" not in options:
-        options["source"] = _build(config, "source")
+        options["source"] = _build(config, "source", vocabulary=options["codec"].vocabulary)
     offered = {
         "batch_size": config["batch_size"],
         "data_dir": data_dir,

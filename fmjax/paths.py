@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Num
 
 from fmjax.types import Point, PRNGKey, Time
 
@@ -184,6 +184,6 @@ def bridge(path: Path) -> Bridge:
     return point
 
 
-def like(c: Scalar, x: Float[Array, " b *d"]) -> Float[Array, "..."]:
+def like(c: Scalar, x: Num[Array, " b *d"]) -> Float[Array, "..."]:
     """A scalar, or one value an example, shaped to multiply `x`."""
     return c if c.ndim == 0 else c.reshape(c.shape + (1,) * (x.ndim - c.ndim))

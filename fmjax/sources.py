@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from fmjax.types import Batch, PRNGKey, Rows
 
@@ -29,6 +29,19 @@ def normal_log_density(x0: Float[Array, " b *d"], *, std: float | int = 1.0) -> 
 
 
 normal.log_density = normal_log_density
+
+
+def mask(key: PRNGKey, like: Int[Array, " b *n"], *, vocabulary: int) -> Int[Array, " b *n"]:
+    """x0 = the mask, the state `vocabulary`, which no token of the data has."""
+    del key
+    return jnp.full_like(like, vocabulary)
+
+
+def uniform_tokens(
+    key: PRNGKey, like: Int[Array, " b *n"], *, vocabulary: int
+) -> Int[Array, " b *n"]:
+    """x0 ~ U{0, …, vocabulary − 1}, each token on its own."""
+    return jax.random.randint(key, like.shape, 0, vocabulary, like.dtype)
 
 
 def distribution(

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Array, Float, Int, Key, PyTree
+from jaxtyping import Array, Float, Int, Key, Num, PyTree
 
 PRNGKey = Key[Array, ""]
 Params = PyTree
@@ -16,6 +16,9 @@ Time = Float[Array, ""] | Float[Array, " b"] | float | int
 @runtime_checkable
 class Net(Protocol):
     """A velocity field: `net(t, x, cond) -> v`, `v` shaped like `x` (diffrax's `f(t, y, args)`).
+
+    Of tokens `[b, *n]` it is the log-masses `[b, *n, vocabulary]` of x1 at each position, which
+    sum to 1 unless they were guided: see `fmjax.tokens`.
 
     `key` given: stochastic (dropout on); absent: deterministic.
     """
@@ -55,10 +58,13 @@ class Model(NamedTuple):
 
 
 class Point(NamedTuple):
-    """A point on a bridge: the sample `xt`, its conditional velocity `ut`, and what else it has."""
+    """A point on a bridge: the sample `xt`, its conditional velocity `ut`, and what else it has.
 
-    xt: Float[Array, " b *d"]
-    ut: Float[Array, " b *d"]
+    Of tokens, whole numbers, `ut` is the x1 that the position jumps to.
+    """
+
+    xt: Num[Array, " b *d"]
+    ut: Num[Array, " b *d"]
     aux: Any = None
 
 

@@ -39,6 +39,12 @@ def angles(rows: int, columns: int, width: int) -> np.ndarray:
     return turned.reshape(-1, width // 2).astype(np.float32)
 
 
+def line_angles(n: int, width: int) -> np.ndarray:
+    """`[n, width / 2]`: the same of tokens in a line, all pairs turning with their place."""
+    frequencies = 10_000.0 ** -(np.arange(width // 2) / (width // 2))
+    return (np.arange(n)[:, None] * frequencies).astype(np.float32)
+
+
 def _grid(rows: int, columns: int) -> np.ndarray:
     """`[rows · columns, 2]`: row and column of each place."""
     grid = np.meshgrid(np.arange(rows), np.arange(columns), indexing="ij")
@@ -60,6 +66,7 @@ class Attention(nn.Module):
     heads: int
     qk_norm: bool = False
     dtype: Any = None
+    causal: bool = False
 
     @nn.compact
     def __call__(self, x: Any, by: Any = None) -> Any:
@@ -75,7 +82,7 @@ class Attention(nn.Module):
             k = nn.RMSNorm(dtype=self.dtype, name="k_norm")(k)
         if by is not None:
             q, k = rotate(q, by), rotate(k, by)
-        out = _common.attend(q, k, v).reshape(b, n, width)
+        out = _common.attend(q, k, v, causal=self.causal).reshape(b, n, width)
         return _common.dense(out, width, name="out", **options)
 
 
@@ -95,6 +102,7 @@ class Block(nn.Module):
     rms_norm: bool = False
     swiglu: bool = False
     dtype: Any = None
+    causal: bool = False
 
     @nn.compact
     def __call__(self, x: Any, c: Any, by: Any = None) -> Any:
@@ -104,7 +112,7 @@ class Block(nn.Module):
         shift1, scale1, gate1, shift2, scale2, gate2 = jnp.split(modulation, 6, axis=-1)
 
         y = _common.modulate(self.norm("norm_1")(x), shift1, scale1)
-        y = Attention(self.heads, self.qk_norm, self.dtype, name="attention")(y, by)
+        y = self.attention()(y, by)
         x = x + gate1 * self.drop(y)
 
         y = _common.modulate(self.norm("norm_2")(x), shift2, scale2)
@@ -115,6 +123,10 @@ class Block(nn.Module):
         else:
             y = jax.nn.gelu(self.dense(y, self.mlp_ratio * width, "mlp_in"))
         return x + gate2 * self.dense(self.drop(y), width, "mlp_out")
+
+    def attention(self) -> Attention:
+        options = {"dtype": self.dtype, "causal": self.causal, "name": "attention"}
+        return Attention(self.heads, self.qk_norm, **options)
 
     def norm(self, name: str) -> Any:
         return norm(self.rms_norm)(dtype=self.dtype, name=name)

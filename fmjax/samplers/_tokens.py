@@ -1,0 +1,92 @@
+"""What samplers of tokens share: the net's masses, drawing states, keeping what is given."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, PyTree
+
+from fmjax import tokens
+from fmjax.types import PRNGKey
+
+Ids = Int[Array, "b *n"]
+
+
+class Given(NamedTuple):
+    """Tokens that stay as they are, where `known`; all of `x` is of the shape of a sample."""
+
+    x: Ids
+    known: Bool[Array, "b *n"]
+
+    def kept(self, x: Ids) -> Ids:
+        """`x` with what is given in its place."""
+        return jnp.where(self.known, self.x, x)
+
+
+def given(x: Any, known: Any, like: Ids) -> Given:
+    """Of arrays for one example or one for each; None: nothing is known. ValueError: shapes."""
+    if (x is None) != (known is None):
+        raise ValueError("given and known belong together: the tokens, and where they are known")
+    if x is None:
+        return Given(like, jnp.zeros(like.shape, bool))
+    x, known = jnp.asarray(x), jnp.asarray(known)
+    for name, a in (("given", x), ("known", known)):
+        if a.shape not in (like.shape, like.shape[1:]):
+            raise ValueError(
+                f"{name} has shape {a.shape}: expected that of one example, {like.shape[1:]}, or "
+                f"one for each of {like.shape[0]}"
+            )
+    shaped = (jnp.broadcast_to(a, like.shape) for a in (x.astype(like.dtype), known.astype(bool)))
+    return Given(*shaped)
+
+
+def masses(
+    net: Callable[..., Any],
+    cond: PyTree,
+    *,
+    temperature: float | int = 1.0,
+    top_p: float | int = 1.0,
+) -> Callable[[Any, Ids], Float[Array, "b *n v"]]:
+    """`(t, x) -> log m`, log-masses as the net has them but for these; the whole mass is kept.
+
+    `temperature`: m^(1/T), normalised; `top_p`: the fewest tokens that have this share of the mass
+    between them, and no others (Holtzman et al. 2019, 1904.09751). ValueError: out of range.
+    """
+    if temperature <= 0 or not 0 < top_p <= 1:
+        raise ValueError(
+            f"temperature={temperature}, top_p={top_p}: expected above 0, and above 0 up to 1"
+        )
+
+    def of(t: Any, x: Ids) -> Float[Array, "b *n v"]:
+        log_m = net(t, x, cond).astype(jnp.float32)
+        if log_m.shape[:-1] != x.shape:
+            raise ValueError(
+                f"the net returned shape {log_m.shape} for tokens {x.shape}: expected log-masses "
+                "of the vocabulary on a last axis of their own"
+            )
+        if temperature == 1 and top_p == 1:
+            return log_m
+        total = jax.nn.logsumexp(log_m, axis=-1, keepdims=True)
+        log_p = jax.nn.log_softmax(log_m / temperature, axis=-1)
+        return total + (log_p if top_p == 1 else nucleus(log_p, top_p))
+
+    return of
+
+
+def nucleus(log_p: Float[Array, "b *n v"], share: float | int) -> Float[Array, "b *n v"]:
+    """The likeliest tokens that have `share` of the probability between them, renormalised."""
+    order = jnp.sort(log_p, axis=-1, descending=True)
+    before = jnp.cumsum(jnp.exp(order), axis=-1) - jnp.exp(order)
+    least = jnp.where(before < share, order, jnp.inf).min(axis=-1, keepdims=True)
+    return jax.nn.log_softmax(jnp.where(log_p >= least, log_p, -1e9), axis=-1)
+
+
+def draw(key: PRNGKey, law: Float[Array, "b *n s"], *, high: bool) -> Ids:
+    """A state of each position, from probabilities."""
+    return tokens.categorical(key, jnp.log(jnp.maximum(law, 0.0)), high=high)
+
+
+def final(key: PRNGKey, log_m: Float[Array, "b *n v"], *, high: bool) -> Ids:
+    """Tokens drawn from the masses alone, normalised: what the chain is at t = 1."""
+    return tokens.categorical(key, log_m, high=high)
