@@ -1,0 +1,180 @@
+"""Examples of tokens: long texts in windows, short ones in rows."""
+
+import bisect
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from fmjax import codecs, digests
+from fmjax.data import _common
+from fmjax.data.in_memory import in_memory
+from fmjax.types import Batch, Data
+
+
+class Stream(NamedTuple):
+    """Tokens in one line, in any whole type, and the condition that they share."""
+
+    tokens: Any
+    cond: Any = None
+
+
+def stream(
+    texts: Sequence[str], codec: codecs.Codec, *, joined: str = " ", cond: Any = None
+) -> Stream:
+    """The texts in one line, each followed by the codec's end, or by `joined` where it has none."""
+    tokens = tokens_of(codec)
+    after = tokens(joined) if codec.end is None else np.array([codec.end], np.int32)
+    parts = [part for text in texts for part in (tokens(text), after)]
+    return Stream(np.concatenate(parts) if parts else after[:0], cond)
+
+
+def windows(
+    splits: Mapping[str, Sequence[Stream]],
+    *,
+    length: int,
+    batch_size: int,
+    seed: int = 0,
+    process: tuple[int, int] = (0, 1),
+    offsets: bool = True,
+    contents: Callable[[str], str] | None = None,
+    **rest: Any,
+) -> Data:
+    """x1 int32 `[length]`: a split's streams cut into windows, which never hold two streams.
+
+    offsets: batches of "train" start their windows anywhere: in every epoch all windows of a
+             stream move by one number of tokens, drawn from (seed, epoch), and the stream goes on
+             at its start where it ends. False: always at multiples of `length`, as in `take` and
+             in the other splits
+    rest:    the `null`, `read` and `names` of `Data`
+
+    An epoch shows each window once, in an order drawn from (seed, epoch) as in `in_memory`. What
+    is left of a stream, shorter than a window, is dropped (with offsets another part each epoch).
+    The tokens may be mapped files: rows are read when their turn comes.
+    ValueError: a split without a whole window.
+    """
+    if length < 1:
+        raise ValueError(f"length={length}: expected at least one token")
+    cut = {name: _Windows.of(name, streams, length) for name, streams in splits.items()}
+    rows = {name: len(own.places) for name, own in cut.items()}
+    start, stop = _common.local_share(batch_size, process)
+
+    @functools.lru_cache(maxsize=4)
+    def order(split: str, epoch: int) -> tuple[np.ndarray, int]:
+        """The rows of an epoch, and by how many tokens they move, before it is cut to a stream."""
+        word = _common.split_word(split)
+        bits = np.random.Philox(np.random.SeedSequence((seed, epoch, word, 1))).random_raw()
+        moved = int(bits >> 1) if offsets and split == "train" else 0
+        return _common.permutation(rows[split], seed, epoch, word), moved
+
+    def batch(split: str, step: int) -> Batch:
+        _common.check_split(split, rows)
+        positions = np.arange(step * batch_size + start, step * batch_size + stop)
+        epochs, places = np.divmod(positions, rows[split])
+        parts = []
+        for epoch in np.unique(epochs):
+            chosen, moved = order(split, int(epoch))
+            parts.append(cut[split](chosen[places[epochs == epoch]], moved))
+        return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
+
+    def take(split: str, n: int | None, start: int = 0) -> Batch:
+        _common.check_split(split, rows)
+        return cut[split](_common.fixed_rows(split, rows[split], n, start))
+
+    def own_contents(split: str) -> str:
+        _common.check_split(split, rows)
+        return digests.arrays([list(splits[split]), np.int32(length)])
+
+    spec = _common.spec_of(next(iter(cut.values()))(np.arange(1)))
+    return Data(spec, rows, take, batch=batch, contents=contents or own_contents, **rest)
+
+
+class _Windows(NamedTuple):
+    """A split: its streams, and of each row the stream and the place in it."""
+
+    streams: Sequence[Stream]
+    length: int
+    owners: np.ndarray
+    places: np.ndarray
+
+    @classmethod
+    def of(cls, name: str, streams: Sequence[Stream], length: int) -> "_Windows":
+        counts = [len(own.tokens) // length for own in streams]
+        if not sum(counts):
+            longest = max((len(own.tokens) for own in streams), default=0)
+            raise ValueError(
+                f"split {name!r} has no window of {length} tokens, its longest text in one line "
+                f"having {longest}; give a length of at most that, or more text"
+            )
+        owners = np.repeat(np.arange(len(streams)), counts)
+        return cls(streams, length, owners, np.concatenate([np.arange(k) for k in counts]))
+
+    def __call__(self, rows: np.ndarray, moved: int = 0) -> Batch:
+        x1 = np.empty((len(rows), self.length), np.int32)
+        owners = self.owners[rows]
+        for owner in np.unique(owners):
+            tokens, own = self.streams[owner].tokens, owners == owner
+            starts = self.places[rows[own]] * self.length + moved % len(tokens)
+            x1[own] = tokens[(starts[:, None] + np.arange(self.length)) % len(tokens)]
+        conds = [own.cond for own in self.streams]
+        if conds[0] is None:
+            return Batch(x1)
+        return Batch(x1, jax.tree.map(lambda *c: np.stack(c)[owners], *conds))
+
+
+def rows(
+    splits: Mapping[str, tuple[Sequence[str], Any]],
+    *,
+    codec: codecs.Codec,
+    length: int,
+    longer: str = "cut",
+    **options: Any,
+) -> Data:
+    """x1 int32 `[length]`: one text an example, filled with the codec's end.
+
+    splits:  of each split the texts, and their conditions, which have a leading axis (or None)
+    longer:  "cut": a longer text loses its last words (a word longer than all, its last tokens);
+             "drop": it is left out
+    options: of `in_memory`
+
+    Not for text that is long: `windows`.
+    ValueError: a codec without an end, another word for `longer`.
+    """
+    tokens = tokens_of(codec)
+    if codec.end is None:
+        raise ValueError(
+            "texts of one example each are filled up with the codec's end, and config.codec has "
+            "none: give it end=True"
+        )
+    if longer not in ("cut", "drop"):
+        raise ValueError(f"longer={longer!r}: expected 'cut' or 'drop'")
+    sets = {}
+    for split, (texts, conds) in splits.items():
+        found = [tokens(text) for text in texts]
+        kept = [i for i, ids in enumerate(found) if longer == "cut" or len(ids) <= length]
+        x1 = np.full((len(kept), length), codec.end, np.int32)
+        for row, i in enumerate(kept):
+            ids = found[i] if len(found[i]) <= length else cut(texts[i], tokens, length)
+            x1[row, : len(ids)] = ids
+        sets[split] = Batch(x1, jax.tree.map(lambda c, kept=kept: np.asarray(c)[kept], conds))
+    return in_memory(sets, **options)
+
+
+def cut(text: str, tokens: Callable[[str], np.ndarray], length: int) -> np.ndarray:
+    """At most `length` tokens of the text's first words."""
+    words = text.split(" ")
+    size = lambda k: len(tokens(" ".join(words[:k])))  # noqa: E731
+    fit = bisect.bisect_right(range(1, len(words) + 1), length, key=size)
+    return tokens(" ".join(words[: max(fit, 1)]))[:length]
+
+
+def tokens_of(codec: codecs.Codec) -> Callable[[str], np.ndarray]:
+    """The codec's `tokens`; ValueError for a codec of numbers."""
+    if codec.tokens is None:
+        raise ValueError(
+            "text needs a codec of tokens, and config.codec is one of numbers: give "
+            'config.codec = dict(name="fmjax.text:characters") or "fmjax.text:bpe"'
+        )
+    return codec.tokens
