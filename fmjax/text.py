@@ -7,7 +7,9 @@ what is left of an example.
 
 import hashlib
 import os
+import re
 import tempfile
+import unicodedata
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from fmjax import digests
 from fmjax.codecs import Codec
 
 LETTERS = " abcdefghijklmnopqrstuvwxyz"
+DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 BYTES = 256  # the least that a byte-level vocabulary holds
 
 
@@ -105,6 +108,20 @@ def bpe(
     size = tokenizer.get_vocab_size()
     depends_on = hashlib.sha256(f"{written}{end}".encode()).hexdigest()
     return _codec(tokens, tokenizer.decode, size + end, end, blank, depends_on)
+
+
+def letters(text: str) -> str:
+    """The text in a-z and single spaces as text8: lower case, digits spelled out, no accents.
+
+    "In 1984" becomes "in one nine eight four"; what is no letter separates words, but for
+    apostrophes and commas within numbers.
+    Source: Mahoney (2006), mattmahoney.net/dc/textdata.
+    """
+    text = unicodedata.normalize("NFKD", text.lower())
+    text = re.sub("[\u0300-\u036f'’]+", "", text)  # accents, now apart from their letters
+    text = re.sub(r"(?<=\d),(?=\d\d\d)", "", text)
+    text = re.sub("[0-9]", lambda digit: f" {DIGITS[int(digit[0])]} ", text)
+    return " ".join(re.sub("[^a-z]+", " ", text).split())
 
 
 def _codec(

@@ -33,6 +33,7 @@ ALLOWED = {
     ("metrics", "likelihood"),
     ("metrics", "codecs"),
     ("data", "codecs"),
+    ("data", "text"),
     ("text", "codecs"),
     ("metrics", "pretrained"),
     ("pretrained", "codecs"),

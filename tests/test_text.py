@@ -159,3 +159,9 @@ def test_bad_requests_are_refused(tmp_path):
         text.bpe(data_dir=tmp_path, corpus=lambda split: [""])
     with pytest.raises(FileNotFoundError, match=r"there is no .*a\.json; file= names a tokenizer"):
         text.bpe(data_dir=tmp_path, file=tmp_path / "a.json")
+
+
+def test_letters_as_in_text8():
+    assert text.letters("In 1984, São Tomé's 12,500 km² – “don’t”!") == (
+        "in one nine eight four sao tomes one two five zero zero km two dont"
+    )
