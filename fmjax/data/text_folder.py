@@ -38,7 +38,7 @@ def text_folder(
     offsets: bool = True,
     test_share: float | int = 0.1,
     field: str = "text",
-    joined: str = "\n",
+    joined: str | None = None,
     clean: Callable[[str], str] | None = None,
     say: Callable[[str], None] = print,
 ) -> Data:
@@ -47,7 +47,8 @@ def text_folder(
     folder:  or one file, of any name. A .txt file is one text, and so is a line of a .jsonl file,
              under the key `field`
     offsets: an epoch's training windows start anywhere, see `_text.windows`
-    joined:  what follows each text, where the codec has no end
+    joined:  what follows each text, where the codec has no end; None: a newline, or a space where
+             it has no newline
     clean:   from text to text, such as `fmjax.text:letters`, which leaves 27 symbols
 
     Splits: by folders directly below called train, valid and test (or validation, val, dev); else
@@ -58,7 +59,8 @@ def text_folder(
 
     Tokens are made once and mapped from `data_dir`/tokens/<digest of the files' names, sizes and
     times, the codec and the options>: they need not fit in memory, but each .txt file has to. A
-    megabyte of characters takes 0.1 s, one of byte pairs 2 s.
+    megabyte takes 0.02 s as characters, 0.6 s as byte pairs (one core); a batch of 256 windows of
+    256 tokens 0.5 ms.
     FileNotFoundError: no folder, no such file. ValueError: a file that is empty, is not UTF-8 or
     holds other lines than objects with the field; files of which only some name their split.
     """
@@ -225,13 +227,12 @@ def _write(
     file: Path,
     texts: Iterator[str],
     codec: codecs.Codec,
-    joined: str,
+    joined: str | None,
     clean: Callable[[str], str],
 ) -> None:
     """The tokens of all texts in one line, in the smallest type; whole or not at all."""
-    tokens = _text.tokens_of(codec)
+    tokens, after = _text.tokens_of(codec), _text.after(codec, joined)
     kind = np.dtype(np.uint16 if codec.vocabulary <= 2**16 else np.uint32)
-    after = tokens(joined) if codec.end is None else np.array([codec.end])
     file.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=file.parent, prefix=".making-") as made:
         line, final = Path(made) / "tokens", Path(made) / "tokens.npy"

@@ -128,7 +128,7 @@ def test_long_texts_become_tokens_in_blocks(tmp_path, monkeypatch):
 def test_texts_are_cleaned_and_marks_of_byte_order_left_out(tmp_path):
     folder = write(tmp_path / "texts", train_txt="\ufeffIn 1984!", test_txt="four five")
     codec = text.characters()
-    data = made(folder, tmp_path, codec=codec, joined=" ", clean=text.letters)
+    data = made(folder, tmp_path, codec=codec, clean=text.letters)
     assert line(data, "train", codec) == "in one nine eight four "
 
 

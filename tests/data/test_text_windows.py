@@ -84,12 +84,16 @@ def test_contents_are_those_of_the_split():
 
 
 def test_texts_are_joined_by_the_end_or_as_told():
-    found = _text.stream(["ab", "c"], LETTERS, cond=3)
+    found = _text.stream(["ab", "c"], LETTERS, 3)
     np.testing.assert_array_equal(found.tokens, [0, 1, 27, 2, 27])
     assert found.cond == 3
-    endless = text.characters(alphabet="abc\n")
-    np.testing.assert_array_equal(_text.stream(["ab", "c"], endless, joined="\n").tokens,
-                                  [0, 1, 3, 2, 3])  # fmt: skip
+    endless = text.characters(alphabet="abc\n ")
+    np.testing.assert_array_equal(_text.stream(["ab", "c"], endless).tokens, [0, 1, 3, 2, 3])
+    spaced = text.characters(alphabet="abc ")
+    np.testing.assert_array_equal(_text.stream(["ab", "c"], spaced).tokens, [0, 1, 3, 2, 3])
+    assert _text.after(endless, "a").tolist() == [0]
+    with pytest.raises(ValueError, match="not in the alphabet"):
+        _text.after(spaced, "\n")
     assert len(_text.stream([], LETTERS).tokens) == 0
 
 
