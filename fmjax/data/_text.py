@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jaxtyping import Int32
 
 from fmjax import codecs, digests
 from fmjax.data import _common
@@ -155,28 +156,37 @@ def rows(
     Not for text that is long: `windows`.
     ValueError: a codec without an end, another word for `longer`.
     """
+    if longer not in ("cut", "drop"):
+        raise ValueError(f"longer={longer!r}: expected 'cut' or 'drop'")
+    tokens, fill = tokens_of(codec), filled(codec, length)
+    sets = {}
+    for split, (texts, conds) in splits.items():
+        kept = [i for i, t in enumerate(texts) if longer == "cut" or len(tokens(t)) <= length]
+        x1 = np.array([fill(texts[i]) for i in kept], np.int32).reshape(-1, length)
+        sets[split] = Batch(x1, jax.tree.map(lambda c, kept=kept: np.asarray(c)[kept], conds))
+    return in_memory(sets, **options)
+
+
+def filled(codec: codecs.Codec, length: int) -> Callable[[str], Int32[np.ndarray, " length"]]:
+    """From a text to `length` tokens: its first words, and then the codec's end."""
     tokens = tokens_of(codec)
     if codec.end is None:
         raise ValueError(
             "texts of one example each are filled up with the codec's end, and config.codec has "
             "none: give it end=True"
         )
-    if longer not in ("cut", "drop"):
-        raise ValueError(f"longer={longer!r}: expected 'cut' or 'drop'")
-    sets = {}
-    for split, (texts, conds) in splits.items():
-        found = [tokens(text) for text in texts]
-        kept = [i for i, ids in enumerate(found) if longer == "cut" or len(ids) <= length]
-        x1 = np.full((len(kept), length), codec.end, np.int32)
-        for row, i in enumerate(kept):
-            ids = found[i] if len(found[i]) <= length else cut(texts[i], tokens, length)
-            x1[row, : len(ids)] = ids
-        sets[split] = Batch(x1, jax.tree.map(lambda c, kept=kept: np.asarray(c)[kept], conds))
-    return in_memory(sets, **options)
+
+    def fill(text: str) -> np.ndarray:
+        ids = cut(text, tokens, length)
+        return np.append(ids, np.full(length - len(ids), codec.end, np.int32))
+
+    return fill
 
 
 def cut(text: str, tokens: Callable[[str], np.ndarray], length: int) -> np.ndarray:
-    """At most `length` tokens of the text's first words."""
+    """At most `length` tokens of the text's first words; of one that is longer, its first."""
+    if len(ids := tokens(text)) <= length:
+        return ids
     words = text.split(" ")
     size = lambda k: len(tokens(" ".join(words[:k])))  # noqa: E731
     fit = bisect.bisect_right(range(1, len(words) + 1), length, key=size)

