@@ -97,7 +97,7 @@ def bpe(
         )
     _check_blank(blank)
     path = _counted(corpus, vocabulary - end, Path(data_dir)) if corpus else _existing(file)
-    written = path.read_text()
+    written = path.read_text(encoding="utf-8")
     tokenizer = tokenizers.Tokenizer.from_str(written)
     tokenizer.no_padding()
     tokenizer.no_truncation()
@@ -105,7 +105,7 @@ def bpe(
     def tokens(text: str) -> Int32[np.ndarray, " k"]:
         return np.array(tokenizer.encode(text, add_special_tokens=False).ids, np.int32)
 
-    size = tokenizer.get_vocab_size()
+    size = max(tokenizer.get_vocab().values()) + 1  # ids of another's file may have holes
     depends_on = hashlib.sha256(f"{written}{end}".encode()).hexdigest()
     return _codec(tokens, tokenizer.decode, size + end, end, blank, depends_on)
 
@@ -213,7 +213,8 @@ def _counted(corpus: Callable[[str], Sequence[str]], size: int, data_dir: Path) 
     texts = corpus("train")
     if not any(texts):
         raise ValueError("the corpus has no text in its training split, so there are no pairs")
-    digest = digests.rows([("bpe", size, tokenizers.__version__), *((text,) for text in texts)])
+    # not the library's version: a run goes on with the tokenizer that it had
+    digest = digests.rows([("bpe", size), *((text,) for text in texts)])
     path = data_dir.expanduser() / "tokenizers" / f"bpe-{size}-{digest[:16]}.json"
     if path.exists():
         return path
@@ -228,7 +229,7 @@ def _counted(corpus: Callable[[str], Sequence[str]], size: int, data_dir: Path) 
     tokenizer.train_from_iterator(texts, trainer)
     path.parent.mkdir(parents=True, exist_ok=True)
     # whole or not at all, as several processes may do so at once
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".tmp", delete=False) as out:
-        out.write(tokenizer.to_str())
-    os.replace(out.name, path)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".making-") as made:
+        (Path(made) / path.name).write_text(tokenizer.to_str(), encoding="utf-8")
+        os.replace(Path(made) / path.name, path)
     return path

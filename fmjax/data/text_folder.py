@@ -174,17 +174,18 @@ def _key(root: Path, parts: Sequence[_Part], options: Sequence[Any]) -> str:
     return digests.rows(table)
 
 
-def _texts(parts: Sequence[_Part], field: str) -> Iterator[str]:
+def _texts(parts: Sequence[_Part], field: str) -> Iterator[tuple[Path, str]]:
+    """Each text, and the file that it is in."""
     for file, start, stop in parts:
         whole = _lines(file, field) if file.suffix.lower() == ".jsonl" else [_read(file)]
         if (start, stop) == (0, 100):
-            yield from whole
+            yield from ((file, text) for text in whole)
             continue
         whole = list(whole)
         # a single text is cut itself, and of several some are taken
         found = whole[0] if len(whole) == 1 else whole
         own = found[len(found) * start // 100 : len(found) * stop // 100]
-        yield from [own] if isinstance(own, str) else own
+        yield from ((file, text) for text in ([own] if isinstance(own, str) else own))
 
 
 def _read(file: Path) -> str:
@@ -225,7 +226,7 @@ def _lines(file: Path, field: str) -> Iterator[str]:
 
 def _write(
     file: Path,
-    texts: Iterator[str],
+    texts: Iterator[tuple[Path, str]],
     codec: codecs.Codec,
     joined: str | None,
     clean: Callable[[str], str],
@@ -237,9 +238,12 @@ def _write(
     with tempfile.TemporaryDirectory(dir=file.parent, prefix=".making-") as made:
         line, final = Path(made) / "tokens", Path(made) / "tokens.npy"
         with line.open("wb") as out:
-            for text in texts:
-                for block in _blocks(clean(text)):
-                    out.write(tokens(block).astype(kind).tobytes())
+            for source, text in texts:
+                try:
+                    for block in _blocks(clean(text)):
+                        out.write(tokens(block).astype(kind).tobytes())
+                except ValueError as error:
+                    raise ValueError(f"{source}: {error}") from error
                 out.write(after.astype(kind).tobytes())
         with line.open("rb") as raw, final.open("wb") as out:
             shape = (line.stat().st_size // kind.itemsize,)

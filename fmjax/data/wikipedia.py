@@ -40,8 +40,9 @@ def wikipedia(
     never depend on `seed`. Cleaned as text8 was (Mahoney 2006): lower case, digits spelled
     out ("one nine eight four"), anything else a space; without accents, headings, tables, formulas,
     pictures and their captions, notes, and sections of sources and links. About 1 % is lists of
-    numbers. It is no text8, whose 100 M characters are of other articles: figures for the two are
-    not comparable. Read and cleaned in 1 s.
+    numbers. It is no text8, whose 100 M characters hold many of these articles as they were in
+    2006: figures are not comparable, and a model of text8 has read some of this test split. Read
+    in 1 s.
     ImportError, naming the pip command: gensim is missing (its files are read; it never runs).
     Wikipedia's authors, CC BY-SA; a dump of May 2016, shortened by gensim.
     """

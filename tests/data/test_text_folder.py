@@ -144,7 +144,7 @@ def test_texts_are_cleaned_and_marks_of_byte_order_left_out(tmp_path):
         ({"train_jsonl": "\nx\n", "test_txt": "b"}, ValueError, r"line 2 of .* is no JSON: "),
         ({"train_jsonl": '{"t": 1}', "test_txt": "b"}, ValueError, r"line 1 .* but \['t'\]; field"),
         ({"train_jsonl": "[1]", "test_txt": "b"}, ValueError, r"under 'text', but list; field="),
-        ({"train_txt": "aB", "test_txt": "b"}, ValueError, r"are not in the alphabet .*: 'B'"),
+        ({"train_txt": "aB", "test_txt": "b"}, ValueError, r"train.txt: 1 char.* alphabet .*: 'B'"),
         ({"train_txt": "abc", "test_txt": "b"}, ValueError, r"'train' has no window of 5 tokens"),
     ],
 )
