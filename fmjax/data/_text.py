@@ -72,7 +72,7 @@ def windows(
     if length < 1:
         raise ValueError(f"length={length}: expected at least one token")
     cut = {name: _Windows.of(name, streams, length) for name, streams in splits.items()}
-    rows = {name: len(own.places) for name, own in cut.items()}
+    rows = {name: int(own.firsts[-1]) for name, own in cut.items()}
     start, stop = _common.local_share(batch_size, process)
 
     @functools.lru_cache(maxsize=4)
@@ -106,12 +106,11 @@ def windows(
 
 
 class _Windows(NamedTuple):
-    """A split: its streams, and of each row the stream and the place in it."""
+    """A split: its streams, and the first row of each, the last being how many there are."""
 
     streams: Sequence[Stream]
     length: int
-    owners: np.ndarray
-    places: np.ndarray
+    firsts: np.ndarray
 
     @classmethod
     def of(cls, name: str, streams: Sequence[Stream], length: int) -> "_Windows":
@@ -122,15 +121,14 @@ class _Windows(NamedTuple):
                 f"split {name!r} has no window of {length} tokens, its longest text in one line "
                 f"having {longest}; give a length of at most that, or more text"
             )
-        owners = np.repeat(np.arange(len(streams)), counts)
-        return cls(streams, length, owners, np.concatenate([np.arange(k) for k in counts]))
+        return cls(streams, length, np.cumsum([0, *counts]))
 
     def __call__(self, rows: np.ndarray, moved: int = 0) -> Batch:
         x1 = np.empty((len(rows), self.length), np.int32)
-        owners = self.owners[rows]
+        owners = np.searchsorted(self.firsts, rows, side="right") - 1
         for owner in np.unique(owners):
             tokens, own = self.streams[owner].tokens, owners == owner
-            starts = self.places[rows[own]] * self.length + moved % len(tokens)
+            starts = (rows[own] - self.firsts[owner]) * self.length + moved % len(tokens)
             x1[own] = tokens[(starts[:, None] + np.arange(self.length)) % len(tokens)]
         conds = [own.cond for own in self.streams]
         if conds[0] is None:
