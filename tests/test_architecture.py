@@ -20,7 +20,7 @@ LAYERS = {
         "digests",
     ],
     2: ["models", "guidance", "nets", "samplers", "shard", "checkpoint"],
-    3: ["losses", "codecs", "likelihood", "metrics", "data", "pretrained"],
+    3: ["losses", "codecs", "text", "likelihood", "metrics", "data", "pretrained"],
     4: ["train", "evaluate", "loop", "record", "pictures"],
     5: ["assemble", "judge", "settings", "inference", "reflow", "latents", "run"],
 }
@@ -33,6 +33,8 @@ ALLOWED = {
     ("metrics", "likelihood"),
     ("metrics", "codecs"),
     ("data", "codecs"),
+    ("data", "text"),
+    ("text", "codecs"),
     ("metrics", "pretrained"),
     ("pretrained", "codecs"),
     ("evaluate", "train"),
@@ -69,7 +71,7 @@ HOMES = {
     "sklearn": ["metrics", "data"],
     "safetensors": ["pretrained"],
     "onnxruntime": ["data"],
-    "tokenizers": ["data"],
+    "tokenizers": ["data", "text"],
     "resvg_py": ["data"],
 }
 FILES = sorted((ROOT / "fmjax").rglob("*.py"))
