@@ -1,0 +1,29 @@
+"""What metrics of text share: rows of tokens, and the same as texts."""
+
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int
+
+from fmjax import codecs
+
+
+def tokens(rows: Any) -> Int[np.ndarray, "_ _"]:
+    """Rows of tokens `[b, n]`. ValueError if they are anything else, or none."""
+    rows = np.asarray(rows)
+    if rows.ndim != 2 or not rows.size or not np.issubdtype(rows.dtype, np.integer):
+        raise ValueError(
+            f"expected rows of tokens, whole numbers [b, n], got {rows.dtype}{list(rows.shape)}: "
+            "leave this evaluator out for data that are no text"
+        )
+    return rows
+
+
+def written(codec: codecs.Codec, rows: Any) -> list[str]:
+    """Each row as its text. ValueError: no tokens, or a codec that writes no text."""
+    if codec.write is None:
+        raise ValueError(
+            "config.codec has no `write`, so samples are no text that a person reads: use a codec "
+            "of text, or leave this evaluator out"
+        )
+    return [codec.write(row) for row in tokens(rows)]
