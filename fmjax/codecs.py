@@ -28,6 +28,7 @@ class Codec(NamedTuple):
     read:       `(given, spec of one example) -> (x, known)`: an example as a person gives it, and
                 where it is known (bool, like x); ValueError says what cannot be read
     write:      `x -> text`: one example as a person reads it
+    end:        the token that ends a text and fills the rest of its example, where there is one
     """
 
     encode: Callable[[Num[Array, " b *d"]], Num[Array, " b *k"]]
@@ -39,6 +40,7 @@ class Codec(NamedTuple):
     tokens: Callable[[str], Any] | None = None
     read: Callable[[str, Any], tuple[Any, Any]] | None = None
     write: Callable[[Any], str] | None = None
+    end: int | None = None
 
 
 # compared by identity: codecs are static arguments of compiled functions, and arrays have no hash

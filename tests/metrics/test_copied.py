@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from fmjax import codecs
 from fmjax.metrics import copied
 
 
@@ -29,6 +30,12 @@ def test_by_hand():
     assert copied.longest_copied(rows, train).tolist() == [4, 8, 0, 2, 2]
 
 
+def test_what_fills_a_row_after_its_end_is_no_text():
+    train, rows = letters("abczzzzz", "dezabcde"), letters("xbczzzzz", "zzzzzzzz", "abcdexxx")
+    assert copied.longest_copied(rows, train).tolist() == [7, 5, 5]
+    assert copied.longest_copied(rows, train, end=25).tolist() == [2, 0, 3]
+
+
 @pytest.mark.parametrize("values", [2, 3, 6])
 @pytest.mark.parametrize("widths", [(12, 12), (7, 20), (9, 1)])
 def test_it_is_what_a_search_finds(values, widths):
@@ -54,6 +61,9 @@ def test_evaluator_has_real_rows_beside_samples(key, make_data, make_sample):
         == (copied.copied(None, key, data, make_sample(test))["copied_mean"])
     )
     assert all(isinstance(value, float) for value in out.values())
+    codec = codecs.identity()._replace(end=int(half[0, 9]))
+    ended = copied.copied(None, key, data, make_sample(half[:1]), n=1, codec=codec)
+    assert ended["copied_max"] <= 9
 
 
 def test_what_cannot_be_copied_is_refused(key, normal, fresh, make_data, make_sample):
