@@ -19,6 +19,14 @@ def tokens(rows: Any) -> Int[np.ndarray, "_ _"]:
     return rows
 
 
+def until(rows: Int[np.ndarray, "_ _"], end: int | None) -> list[Int[np.ndarray, "_"]]:
+    """Each row's tokens before its first `end`; all of them where there is none."""
+    if end is None:
+        return list(rows)
+    lengths = np.where((rows == end).any(axis=1), (rows == end).argmax(axis=1), rows.shape[1])
+    return [row[:length] for row, length in zip(rows, lengths, strict=True)]
+
+
 def written(codec: codecs.Codec, rows: Any) -> list[str]:
     """Each row as its text. ValueError: no tokens, or a codec that writes no text."""
     if codec.write is None:

@@ -16,13 +16,11 @@ Text = Sequence[Hashable]  # its words
 def distinct(texts: Sequence[Text], n: int) -> float:
     """Different n-grams over all n-grams, those within a text; in (0, 1].
 
-    It falls with the number of words: compare equal ones. Li et al. 2016 (1510.03055).
-    ValueError: no text has `n` words.
+    It falls with the number of words: compare equal ones. NaN where no text has `n` words, as of
+    samples before training. Li et al. 2016 (1510.03055).
     """
     grams = [gram for text in texts for gram in _grams(text, n)]
-    if not grams:
-        raise ValueError(f"none of {len(texts)} texts has {n} words: use a smaller n")
-    return len(set(grams)) / len(grams)
+    return len(set(grams)) / len(grams) if grams else math.nan
 
 
 def self_bleu(texts: Sequence[Text], *, n: int = 4) -> float:

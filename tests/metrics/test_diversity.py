@@ -25,8 +25,7 @@ def test_distinct_by_hand():
     assert diversity.distinct(texts, 1) == 2 / 6
     assert diversity.distinct(texts, 2) == 2 / 4  # ab ba ab | ba
     assert diversity.distinct(texts, 3) == 1.0
-    with pytest.raises(ValueError, match="none of 2 texts has 5 words"):
-        diversity.distinct(texts, 5)
+    assert math.isnan(diversity.distinct(texts, 5))
 
 
 def test_self_bleu_of_equal_texts_is_one_and_of_strangers_zero():
@@ -78,6 +77,10 @@ def test_evaluator_compares_equal_numbers_of_words(key, make_data, make_sample):
     assert (found["distinct_1"], found["distinct_1_real"]) == (2 / 6, 1)
     assert (found["distinct_2"], found["self_bleu"]) == (1 / 3, 1)
     assert "distinct_3" not in found
+    blank = make_sample(rows("        ", "a       ", "        "))
+    found = diversity.diversity(None, key, data, blank, codec=CODEC)
+    assert (found["diversity_words"], found["distinct_1_real"], found["self_bleu"]) == (1, 1, 0)
+    assert math.isnan(found["distinct_2"])
     letters = diversity.diversity(None, key, data, collapsed, codec=CODEC, words=list)
     assert (letters["diversity_words"], letters["distinct_1"]) == (24, 5 / 24)
 

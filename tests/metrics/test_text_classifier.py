@@ -3,7 +3,7 @@ import functools
 import numpy as np
 import pytest
 
-from fmjax import codecs
+from fmjax import codecs, config
 from fmjax.metrics import classifier
 
 LETTERS = " abcdefghijklmnopqrstuvwxyz"
@@ -42,6 +42,14 @@ def test_topics_are_read_and_wrong_ones_are_not(key, data, make_sample):
     assert right["classifier_test_accuracy"] >= 0.9
     assert right["conditional_accuracy"] == right["classifier_test_accuracy"]
     assert accuracy(make_sample(x1, (cond + 1) % 3))["conditional_accuracy"] <= 0.1
+
+
+def test_a_config_that_names_the_judge_gives_it_the_runs_codec(key, data, make_sample):
+    name = "fmjax.metrics.classifier:"
+    node = {"bind": f"{name}classifier_accuracy", "judge": {"bind": f"{name}text"}}
+    evaluator = config.build(node, codec=CODEC)
+    found = evaluator(None, key, data, make_sample(*data.take("test", None)[:2]), n=9)
+    assert found["conditional_accuracy"] >= 0.8
 
 
 def test_features_are_log_probabilities_and_it_is_fitted_once(data):
