@@ -7,13 +7,14 @@ import numpy as np
 from jaxtyping import Int
 
 from fmjax import types
-from fmjax.metrics import _common, _convolutional
+from fmjax.metrics import _common, _convolutional, _text_classifier
 
 # The classifiers to choose from (`judge=`), and the `features=` of the evaluators that compare in
 # a feature space: `fmjax.metrics.classifier:convolutional_features`.
 mlp, features = _common.classifier, _common.classifier_features
 convolutional = _convolutional.convolutional
 convolutional_features = _convolutional.convolutional_features
+text = _text_classifier.text
 
 
 def accuracy(predicted: Int[np.ndarray, " n"], wanted: Int[np.ndarray, " n"]) -> float:
@@ -38,7 +39,8 @@ def classifier_accuracy(
     `conditional_accuracy`: over `n` generated rows (default: as many as `split`).
     `classifier_test_accuracy`: the classifier's own, over the real rows of `split`.
     `of`: which of several conditions is the label; the names then end in it.
-    `judge`: `mlp` for small rows of any kind, `convolutional` for images such as MNIST's.
+    `judge`: `mlp` for small rows of any kind, `convolutional` for images such as MNIST's, `text`
+    for tokens of text.
     They depend on the classifier (fitted on `fit`, fixed seed) and on the guidance scale.
     A generator above the classifier's own accuracy makes typical examples, not better ones:
     read it beside a distance. ValueError unless conditions are integer labels.
