@@ -18,6 +18,7 @@ LAYERS = {
         "couplings",
         "reading",
         "digests",
+        "tokens",
     ],
     2: ["models", "guidance", "nets", "samplers", "shard", "checkpoint"],
     3: ["losses", "codecs", "text", "likelihood", "metrics", "data", "pretrained"],
@@ -28,6 +29,7 @@ LAYERS = {
 ALLOWED = {
     ("overrides", "config"),
     ("bridges", "paths"),
+    ("tokens", "paths"),
     ("guidance", "nets"),
     ("samplers", "nets"),
     ("metrics", "likelihood"),
