@@ -26,6 +26,7 @@ ONLY = {
     "image": ("sample",),
     "mask": ("sample",),
     "strength": ("sample",),
+    "given": ("sample",),
     "seed": ("sample",),
     "step": ("sample", "evaluate"),
     "ema": ("sample", "evaluate"),
@@ -58,6 +59,9 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
     add("--strength", type=float,
         help="sample: how far from the image, above 0 to 1 (default 0.6)")  # fmt: skip
     add("--mask", metavar="FILE", help="sample: paint only where this image is white")
+    add("--given", metavar="TEXT",
+        help="sample: what the run's codec reads and all samples have: of text a beginning, and "
+        "'_' for each blank to fill")  # fmt: skip
     add("--seed", type=int, help="sample: the seed (default 0; a run's own is --config.seed)")
     add("--step", type=int, help="sample, evaluate: which checkpoint (default: the newest)")
     add("--ema", type=float, help="sample, evaluate: which EMA decay (default: the first)")
@@ -147,6 +151,7 @@ def main(argv: list[str]) -> int:
                     image=args.image,
                     mask=args.mask,
                     strength=args.strength,
+                    given=args.given,
                     seed=args.seed or 0,
                     ema=args.ema,
                     step=args.step,

@@ -57,6 +57,7 @@ def load(
     "3"); None takes the test split's. Of several seeds that ran together, the first.
     With `image` (in data space, one or `n`) they are made from it, all at once: by `strength`
     (0.6) of noise, or where `mask` (of its height and width) is true, the rest as it is.
+    With `given`, a word that the run's codec reads (text with blanks), all of them have it.
     `draw(n, cond, guidance=…, sampler=…, noise=…)`: `judge.Draw`, to compose and blend conditions.
     `changes`: config changes such as "sampler.steps=50"; `allow_changes`: of the codec's weights.
     """
@@ -76,19 +77,24 @@ def load(
         image: Any = None,
         mask: Any = None,
         strength: float | int | None = None,
+        given: str | None = None,
     ) -> Batch:
         # a run's own keys are split from its seed: this one is none of them
         key = jax.random.fold_in(jax.random.split(jax.random.key(seed), 4)[3], 0)
-        given = None if cond is None else conditions(data, cond, n)
-        samples = evaluate.Samples(generate, params, key, data, cond=given)
-        if image is None:
-            if mask is not None or strength is not None:
-                raise ConfigError("a mask or a strength is for an image, and there is none")
+        wanted = None if cond is None else conditions(data, cond, n)
+        samples = evaluate.Samples(generate, params, key, data, cond=wanted)
+        if image is None and (mask is not None or strength is not None):
+            raise ConfigError("a mask or a strength is for an image, and there is none")
+        if image is None and given is None:
             return samples(n)
-        given = samples.conditions(n)
-        draw = judge.Draw(parts, params, key)
-        x1 = edited(parts, draw, n, given, image=image, mask=mask, strength=strength)
-        return Batch(x1, given)
+        wanted, draw = samples.conditions(n), judge.Draw(parts, params, key)
+        if given is None:
+            x1 = edited(parts, draw, n, wanted, image=image, mask=mask, strength=strength)
+        elif image is None:
+            x1 = completed(parts, draw, n, wanted, given)
+        else:
+            raise ConfigError("an image, or what is given to the codec to read: not both")
+        return Batch(x1, wanted)
 
     net = train.bind(parts.model, params)
     draw = judge.Draw(parts, params, jax.random.split(jax.random.key(0), 4)[3])
@@ -134,6 +140,20 @@ def edited(
     painted = draw(n, cond, sampler=sampler, rows=rows)
     # a codec may change pixels that are known
     return np.where(mask[None, :, :, None], painted, many)
+
+
+def completed(parts: Parts, draw: judge.Draw, n: int, cond: Any, given: str) -> np.ndarray:
+    """`n` examples that have what is given where it is known, and the rest from the model."""
+    codec = parts.codec
+    takes = inspect.signature(parts.sampler).parameters
+    if codec.read is None or not {"given", "known"} <= set(takes):
+        raise ConfigError(
+            f"given {given!r}: this run's codec reads nothing or its sampler keeps nothing. Text "
+            "runs do both, with fmjax.samplers.ctmc:ctmc; of images give --image and --mask"
+        )
+    x, known = _read(codec.read, given, parts.datas[0].spec.x1)
+    rows = {"given": np.tile(x, (n, 1)), "known": np.tile(known, (n, 1))}
+    return draw(n, cond, rows=rows, sampler=parts.sampler)
 
 
 def conditions(data: Data, cond: Any, n: int) -> Any:
@@ -224,12 +244,14 @@ def sample_run(
     image: str | os.PathLike[str] | None = None,
     mask: str | os.PathLike[str] | None = None,
     strength: float | int | None = None,
+    given: str | None = None,
     allow_changes: bool = False,
     say: Callable[[str], None] = print,
 ) -> int:
     """Draw `n` samples into `samples/`; `cond`: words read by the data, repeated in turn.
 
-    `image`, `mask`: files (PNG, JPEG); the mask is white where to paint. See `load`.
+    `image`, `mask`: files (PNG, JPEG); the mask is white where to paint. See `load`. Samples that
+    the codec can write are said, and kept in `samples.txt`.
     """
     if n < 1:
         raise ConfigError(f"--n={n}: expected at least 1")
@@ -239,6 +261,7 @@ def sample_run(
         "image": None if image is None else _in_data_space(loaded, image),
         "mask": None if mask is None else _read(pictures.read_mask, mask),
         "strength": strength,
+        "given": given,
     }
     batch = loaded.sample(n, words, seed, **options)
     if jax.process_index() == 0:
@@ -249,6 +272,11 @@ def sample_run(
             cond_arrays = {f"cond_{part}": array for part, array in batch.cond.items()}
         np.savez(folder / "samples.npz", x1=batch.x1, **cond_arrays)
         drawn = ["samples.npz", *_draw(loaded, batch, folder)]
+        if loaded.codec.write is not None:
+            texts = [loaded.codec.write(row) for row in batch.x1]
+            (folder / "samples.txt").write_text("".join(f"{text}\n" for text in texts))
+            drawn.append("samples.txt")
+            say("\n\n".join(texts))
         if image is not None:
             low, high = _ends(loaded)
             row = np.stack([options["image"], *batch.x1])
@@ -258,7 +286,7 @@ def sample_run(
     return 0
 
 
-def _read(reader: Callable[..., np.ndarray], *args: Any) -> np.ndarray:
+def _read(reader: Callable[..., Any], *args: Any) -> Any:
     try:
         return reader(*args)
     except ValueError as error:

@@ -27,7 +27,8 @@ class NotDrawn(Exception):
     """A picture that this run cannot have; the message says why."""
 
 
-def _figure(**options: Any) -> Figure:
+def blank(**options: Any) -> Figure:
+    """A figure with nothing on it."""
     # imported here, as training must not wait half a second for what is drawn at its end
     from matplotlib.figure import Figure
 
@@ -61,7 +62,7 @@ def _sheet(
     picture: np.ndarray, low: float | int, high: float | int, *, inches: float | int = 6
 ) -> Figure:
     height, width = picture.shape[:2]
-    figure = _figure(figsize=(inches, inches * height / width), dpi=150)
+    figure = blank(figsize=(inches, inches * height / width), dpi=150)
     _show(figure, picture, low, high)
     return figure
 
@@ -142,7 +143,7 @@ def scatter(
 ) -> Figure:
     """Generated points (right) beside as many real ones (left), first two coordinates."""
     n = min(n, data.splits["test"] or n)
-    figure = _figure(figsize=(8, 4), dpi=150, layout="constrained")
+    figure = blank(figsize=(8, 4), dpi=150, layout="constrained")
     real, fake = data.take("test", n).x1, samples(n).x1
     left, right = figure.subplots(1, 2, sharex=True, sharey=True)
     for axes, points, title in ((left, real, "data"), (right, fake, "samples")):
@@ -160,7 +161,7 @@ def flow_lines(
 ) -> Figure:
     """Points carried from noise (grey) to data (blue) along the learned field."""
     _, xs = paths(n)
-    figure = _figure(figsize=(5, 5), dpi=150, layout="constrained")
+    figure = blank(figsize=(5, 5), dpi=150, layout="constrained")
     axes = figure.subplots()
     axes.plot(xs[:, :, 0], xs[:, :, 1], color="0.8", linewidth=0.4, zorder=0)
     axes.scatter(xs[0, :, 0], xs[0, :, 1], s=4, color="0.4", label="noise, t = 0")
@@ -292,7 +293,7 @@ def _sections(
     made = [mosaic(images) for *_, images in sections]
     shares = [m.shape[0] / m.shape[1] for m in made]
     height = inches * sum(shares) * 0.8 + 0.6 * len(made)
-    figure = _figure(figsize=(inches, height), dpi=150, layout="compressed")
+    figure = blank(figsize=(inches, height), dpi=150, layout="compressed")
     grid = figure.subplots(len(made), 1, squeeze=False, height_ratios=shares)[:, 0]
     for axes, picture, (title, rows, columns, _) in zip(grid, made, sections, strict=True):
         height, width = picture.shape[:2]
@@ -309,7 +310,7 @@ def _sections(
 
 def loss_curve(lines: Sequence[dict[str, Any]], *, name: str = "loss") -> Figure:
     """A metric against the step, from the lines of `metrics.jsonl`; one curve a seed."""
-    figure = _figure(figsize=(6, 3.5), dpi=150, layout="constrained")
+    figure = blank(figsize=(6, 3.5), dpi=150, layout="constrained")
     axes = figure.subplots()
     points = [(line["step"], np.atleast_1d(line[name])) for line in lines if name in line]
     if points:

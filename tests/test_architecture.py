@@ -22,7 +22,7 @@ LAYERS = {
     ],
     2: ["models", "guidance", "nets", "samplers", "shard", "checkpoint"],
     3: ["losses", "codecs", "text", "likelihood", "metrics", "data", "pretrained"],
-    4: ["train", "evaluate", "loop", "record", "pictures"],
+    4: ["train", "evaluate", "loop", "record", "pictures", "page"],
     5: ["assemble", "judge", "settings", "inference", "reflow", "latents", "run"],
 }
 # within a layer: what may import what
@@ -40,6 +40,7 @@ ALLOWED = {
     ("metrics", "pretrained"),
     ("pretrained", "codecs"),
     ("evaluate", "train"),
+    ("page", "pictures"),
     ("settings", "config"),
     ("judge", "assemble"),
     ("run", "assemble"),

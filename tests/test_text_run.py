@@ -1,0 +1,85 @@
+"""A run of text from the command line: trained, read, continued, filled in, refused."""
+
+import numpy as np
+import pytest
+import stages
+import tiny
+
+import fmjax
+from fmjax import page, pictures
+from fmjax.config import ConfigError
+from fmjax.types import Batch
+
+
+def nothing(n):
+    raise AssertionError("not asked for")
+
+
+@pytest.fixture(scope="module")
+def run():
+    return stages.trained("text_wiki")
+
+
+def sampled(run, tmp_path, *flags):
+    return tiny.launched(run, mode="sample", config=None, flags=("--n=3", *flags))
+
+
+def test_what_is_given_stays_and_is_printed(run, tmp_path, capsys):
+    assert sampled(run, tmp_path, "--given=th_ cat") == 0
+    kept = np.load(run / "samples" / "samples.npz")["x1"]
+    loaded = fmjax.load(run)
+    texts = [loaded.codec.write(row) for row in kept]
+    for text in texts:
+        assert (text[:2], text[3:7]) == ("th", " cat")
+        assert len(text) == 16
+    assert len(set(texts)) > 1
+    said = capsys.readouterr().out
+    assert all(text in said for text in texts)
+    assert (run / "samples" / "samples.txt").read_text() == "".join(f"{t}\n" for t in texts)
+
+
+def test_in_python_it_is_an_argument(run):
+    loaded = fmjax.load(run)
+    batch = loaded.sample(2, given="_a")
+    assert all(loaded.codec.write(row)[1] == "a" for row in batch.x1)
+    assert "_" not in "".join(map(loaded.codec.write, batch.x1))
+    with pytest.raises(ConfigError, match="not both"):
+        loaded.sample(1, given="a", image=np.zeros(16))
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [("naïve", "ï"), ("a" * 17, "17"), ("UPPER", "U")],
+)
+def test_what_cannot_be_read_is_named(run, tmp_path, capsys, given, words):
+    assert sampled(run, tmp_path, f"--given={given}") == 2
+    assert words in capsys.readouterr().err
+
+
+def test_another_alphabet_is_refused(run, capsys):
+    flags = ("--n=1", "--config.codec.alphabet=abc ")
+    assert tiny.launched(run, mode="sample", config=None, flags=flags) == 2
+    assert "trained with a codec" in capsys.readouterr().err
+
+
+def test_runs_of_numbers_read_nothing(finished, capsys):
+    flags = ("--n=1", "--given=abc")
+    assert tiny.launched(finished, mode="sample", config=None, flags=flags) == 2
+    assert "--image and --mask" in capsys.readouterr().err
+
+
+def test_a_page_has_the_texts_under_their_classes(run):
+    loaded = fmjax.load(run)
+    data = loaded.data._replace(names=("good", "bad"))
+    x = np.tile(loaded.codec.tokens("a dollar and one"), (3, 1))
+    batch = Batch(x, np.array([1, 0, 2]))
+    figure = page.page(data, lambda n: batch, nothing, codec=loaded.codec, n=3, width=10)
+    (shown,) = (text.get_text() for text in figure.texts)
+    assert [line for line in shown.splitlines() if "[" in line] == ["[bad]", "[good]", "[any]"]
+    assert shown.count("a dollar\nand one") == 3
+    parts = data._replace(names={"mood": ("good", "bad")})
+    batch = Batch(x, {"mood": np.array([1, 0, 2])})
+    figure = page.page(parts, lambda n: batch, nothing, codec=loaded.codec, n=1)
+    assert "[bad]" in figure.texts[0].get_text()
+    with pytest.raises(pictures.NotDrawn, match="writes no text"):
+        page.page(data, nothing, nothing, codec=loaded.codec._replace(write=None))
