@@ -157,11 +157,11 @@ def check_codec(workdir: Path, config: Mapping[str, Any], depends_on: str) -> No
     recorded = recorded_codec(workdir)
     if recorded in ("", depends_on):
         return
-    came = f"depends on {depends_on[:12]}…" if depends_on else "has no weights"
+    came = f"depends on {depends_on[:12]}…" if depends_on else "depends on nothing"
     raise ConfigError(
         f"{workdir} was trained with a codec that depends on {recorded[:12]}… ({CODEC}); "
         f"config.codec, {config['codec']}, {came}. If the run that it names was trained on since, "
-        "name the step it had then, with --config.codec.step=…, if it is still kept; if a file "
-        "was replaced, put it back; or pass --allow-changes to go on with the new codec (in "
+        "name the step it had then, with --config.codec.step=…, if it is still kept; if a file, a "
+        "tokenizer or an alphabet was replaced, put it back; or pass --allow-changes to go on with the new codec (in "
         "Python, and in config.data of a reflow, allow_changes=True)"
     )
