@@ -162,6 +162,6 @@ def check_codec(workdir: Path, config: Mapping[str, Any], depends_on: str) -> No
         f"{workdir} was trained with a codec that depends on {recorded[:12]}… ({CODEC}); "
         f"config.codec, {config['codec']}, {came}. If the run that it names was trained on since, "
         "name the step it had then, with --config.codec.step=…, if it is still kept; if a file, a "
-        "tokenizer or an alphabet was replaced, put it back; or pass --allow-changes to go on with the new codec (in "
-        "Python, and in config.data of a reflow, allow_changes=True)"
+        "tokenizer or an alphabet was replaced, put it back; or pass --allow-changes to go on with "
+        "the new codec (in Python, and in config.data of a reflow, allow_changes=True)"
     )
