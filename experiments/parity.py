@@ -176,6 +176,45 @@ def affine_paths():
             yield Row(f"{name}, {a}_to_{b}", "paths.convert", theirs[keep], ours[keep], span(keep))
 
 
+def tokens_of_mixtures():
+    """MixtureDiscreteProbPath.posterior_to_velocity and the generalised KL of its rates."""
+    import jax
+    import torch
+    from flow_matching.loss import MixturePathGeneralizedKL
+    from flow_matching.path import MixtureDiscreteProbPath
+    from flow_matching.path import scheduler as s
+
+    from fmjax import paths, tokens
+
+    v, keep = 5, T < 1
+    logits = RNG.normal(size=(keep.sum(), 3, v))
+    x, x1 = RNG.integers(0, v, size=(2, keep.sum(), 3))
+    t, given = torch.from_numpy(T[keep]), torch.from_numpy(logits)
+    here, there = torch.from_numpy(x), torch.from_numpy(x1)
+    log_m = jax.nn.log_softmax(jax.numpy.asarray(logits))
+    laws = {
+        "CondOTScheduler": (s.CondOTScheduler(), paths.linear()),
+        "PolynomialConvexScheduler(2)": (
+            s.PolynomialConvexScheduler(2.0),
+            paths.polynomial(power=2.0),
+        ),
+    }
+    for name, (scheduler, path) in laws.items():
+        peer, ours = MixtureDiscreteProbPath(scheduler), tokens.mixture(path=path)
+        theirs = peer.posterior_to_velocity(given, here, t[:, None, None])
+        away = np.arange(v) != x[..., None]  # theirs has what leaves, too, at the place itself
+        u = np.asarray(ours.rates(T[keep], x, np.exp(log_m)))[..., :v]
+        yield Row(
+            f"{name}, MixtureDiscreteProbPath.posterior_to_velocity", "tokens.mixture rates",
+            theirs.numpy()[away], u[away], span(keep), "off the diagonal",
+        )  # fmt: skip
+        theirs = MixturePathGeneralizedKL(peer, reduction="none")(given, there, here, t)
+        bound = ours.bound(T[keep], x, x1, log_m)
+        yield Row(
+            f"{name}, MixturePathGeneralizedKL", "tokens.mixture bound", theirs, bound, span(keep)
+        )
+
+
 def rescheduled():
     """ScheduleTransformedModel from the linear and the cosine path to every other."""
     import jax
@@ -329,6 +368,7 @@ def plans():
 PARTS = {
     "TorchCFM: conditional flow matchers": matchers,
     "flow_matching: schedulers, paths and conversions": affine_paths,
+    "flow_matching: mixtures of tokens": tokens_of_mixtures,
     "flow_matching: change of scheduler": rescheduled,
     "flow_matching, torchdiffeq: ODE solvers": solvers,
     "flow_matching: likelihood": likelihoods,

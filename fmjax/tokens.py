@@ -51,9 +51,13 @@ class Bridge(NamedTuple):
 
 def hazard(t: Time, *, path: paths.Path = paths.linear()) -> Float[Array, "*b"]:
     """κ'/(1 − κ), κ = α(t): the rate of jumps to x1 by those positions that are still at x0."""
-    t = jnp.asarray(t, jnp.float32)
+    t = _time(t)
     kappa, slope = jax.jvp(path.alpha, (t,), (jnp.ones_like(t),))
     return slope / (1 - kappa)
+
+
+def _time(t: Time) -> Float[Array, "*b"]:
+    return jnp.asarray(t, jnp.promote_types(jnp.result_type(t), jnp.float32))
 
 
 def cosine() -> paths.Path:
@@ -69,7 +73,7 @@ def mixture(*, path: paths.Path = paths.linear()) -> Bridge:
     """
 
     def kappa(t: Time, x: Any) -> Array:
-        return paths.like(path.alpha(jnp.asarray(t, jnp.float32)), x)
+        return paths.like(path.alpha(_time(t)), x)
 
     def sample(key: PRNGKey, t: Time, x0: Ids, x1: Ids) -> Ids:
         return jnp.where(jax.random.uniform(key, x1.shape) < kappa(t, x1), x1, x0)
@@ -100,7 +104,7 @@ def kinetic(log_law: Callable[[Float[Array, " b"]], Float[Array, "b v s"]]) -> B
     """
 
     def law(t: Time, x: Ids) -> tuple[Array, Array]:
-        t = jnp.broadcast_to(jnp.asarray(t, jnp.float32), x.shape[:1])
+        t = jnp.broadcast_to(_time(t), x.shape[:1])
         log_p, slope = jax.jvp(log_law, (t,), (jnp.ones_like(t),))
         return jnp.exp(log_p), slope
 
