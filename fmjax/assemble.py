@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from fmjax import codecs, evaluate, paths, train
+from fmjax import codecs, evaluate, paths, sources, train
 from fmjax import config as configs
 from fmjax.config import ConfigError
 from fmjax.models.predict import predict
@@ -48,7 +48,7 @@ def assemble(config: dict[str, Any], codec: codecs.Codec | None = None) -> Parts
     """Build every object that the config names, but the codec where it is there already."""
     build = functools.partial(_build, config)
     codec = build_codec(config) if codec is None else codec
-    vocabulary = {"vocabulary": codec.vocabulary}
+    vocabulary = {"vocabulary": codec.vocabulary} if codec.vocabulary else {}
     path, source = build("path"), build("source", **vocabulary)
     parallel = build("parallel")
     datas = build_data(config, codec=codec, source=source)
@@ -72,6 +72,7 @@ def assemble(config: dict[str, Any], codec: codecs.Codec | None = None) -> Parts
     }
     objective, sampler = build("loss", **offered), build("sampler", **offered)
     _warn_of_pairs(config, sampler, model, datas[0])
+    _check_masks(config, sampler, source)
 
     codecs.check_size(codec, datas[0].encoded)
 
@@ -135,13 +136,24 @@ def _warn_of_pairs(config: Mapping[str, Any], sampler: Any, model: Any, data: Da
         )
 
 
+def _check_masks(config: Mapping[str, Any], sampler: Any, source: Any) -> None:
+    """Raise where a sampler replaces masks and the source has none."""
+    needs = getattr(getattr(sampler, "func", sampler), "needs_masks", False)
+    if needs and getattr(source, "func", source) is not sources.mask:
+        raise ConfigError(
+            f"config.sampler ({config['sampler']['bind']}) replaces masks, and config.source is "
+            f"{config['source']}: give dict(bind='fmjax.sources:mask'), or another sampler"
+        )
+
+
 def build_data(config: Mapping[str, Any], **options: Any) -> list[Data]:
     """The data set, once a seed. `prepare=True` also makes those that a run does not."""
     data_dir = os.path.expanduser(config["data_dir"])
     if "codec" not in options:
         options["codec"] = build_codec(config)
     if "source" not in options:
-        options["source"] = _build(config, "source", vocabulary=options["codec"].vocabulary)
+        words = options["codec"].vocabulary
+        options["source"] = _build(config, "source", **({"vocabulary": words} if words else {}))
     offered = {
         "batch_size": config["batch_size"],
         "data_dir": data_dir,

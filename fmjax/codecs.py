@@ -24,7 +24,8 @@ class Codec(NamedTuple):
 
     For examples of tokens, whole numbers `[n]` in both spaces:
     vocabulary: how many values a token has, 0 … vocabulary − 1; 0: examples are of numbers
-    tokens:     `text -> int32 [k]`, what a data set makes its examples of
+    tokens:     `text -> int32 [k]`, what a data set makes its examples of; `depends_on` has to
+                tell it from others
     read:       `(given, spec of one example) -> (x, known)`: an example as a person gives it, and
                 where it is known (bool, like x); ValueError says what cannot be read
     write:      `x -> text`: one example as a person reads it

@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -16,6 +17,8 @@ from fmjax.assemble import Parts
 from fmjax.config import ConfigError
 from fmjax.samplers import inpaint, partial
 from fmjax.types import Batch, Data, Params
+
+SAID = 16  # texts that are printed, of however many
 
 
 def assembled(workdir: Path, config: dict[str, Any], *, allow_changes: bool = False) -> Parts:
@@ -251,7 +254,7 @@ def sample_run(
     """Draw `n` samples into `samples/`; `cond`: words read by the data, repeated in turn.
 
     `image`, `mask`: files (PNG, JPEG); the mask is white where to paint. See `load`. Samples that
-    the codec can write are said, and kept in `samples.txt`.
+    the codec can write are kept in `samples.jsonl`, and the first of them said.
     """
     if n < 1:
         raise ConfigError(f"--n={n}: expected at least 1")
@@ -274,9 +277,10 @@ def sample_run(
         drawn = ["samples.npz", *_draw(loaded, batch, folder)]
         if loaded.codec.write is not None:
             texts = [loaded.codec.write(row) for row in batch.x1]
-            (folder / "samples.txt").write_text("".join(f"{text}\n" for text in texts))
-            drawn.append("samples.txt")
-            say("\n\n".join(texts))
+            lines = (json.dumps({"text": text}, ensure_ascii=False) + "\n" for text in texts)
+            (folder / "samples.jsonl").write_text("".join(lines), encoding="utf-8")
+            drawn.append("samples.jsonl")
+            say("\n\n".join(texts[:SAID]))
         if image is not None:
             low, high = _ends(loaded)
             row = np.stack([options["image"], *batch.x1])

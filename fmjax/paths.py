@@ -178,7 +178,12 @@ def interpolate(
 def bridge(path: Path) -> Bridge:
     """The bridge of a path: deterministic given (t, x0, x1), its key unused."""
 
-    def point(key: PRNGKey, t: Time, x0: Float[Array, " b *d"], x1: Float[Array, " b *d"]) -> Point:
+    def point(key: PRNGKey, t: Time, x0: Num[Array, " b *d"], x1: Num[Array, " b *d"]) -> Point:
+        if not jnp.issubdtype(x1.dtype, jnp.inexact):
+            raise ValueError(
+                f"examples of {x1.dtype} are tokens, which have no lines between them: give "
+                'config.bridge = dict(name="fmjax.tokens:mixture")'
+            )
         return Point(*interpolate(path, t, x0, x1))
 
     return point

@@ -7,15 +7,20 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Num
 
 from fmjax.types import Batch, PRNGKey, Rows
 
 
 def normal(
-    key: PRNGKey, like: Float[Array, " b *d"], *, std: float | int = 1.0
+    key: PRNGKey, like: Num[Array, " b *d"], *, std: float | int = 1.0
 ) -> Float[Array, " b *d"]:
-    """x0 ~ N(0, std² I)."""
+    """x0 ~ N(0, std² I). ValueError for whole numbers."""
+    if not jnp.issubdtype(like.dtype, jnp.inexact):
+        raise ValueError(
+            f"examples of {like.dtype} are tokens, which have no normal noise: give "
+            'config.source = dict(bind="fmjax.sources:mask") or "fmjax.sources:uniform_tokens"'
+        )
     # drawn flat: the same numbers, and XLA compiles a vector's draw 4 times faster on the CPU
     x0 = jax.random.normal(key, (like.size,), like.dtype).reshape(like.shape)
     return x0 if std == 1 else std * x0

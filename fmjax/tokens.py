@@ -84,7 +84,8 @@ def mixture(*, path: paths.Path = paths.linear()) -> Bridge:
     def advance(t: Time, s: Time, x: Ids, m: Masses) -> States:
         total = m.sum(axis=-1)
         left = ((1 - kappa(s, x)) / (1 - kappa(t, x))) ** total
-        jumped = with_mask(m) * ((1 - left) / total)[..., None]
+        # a guided mass may vanish: then nothing jumps
+        jumped = with_mask(m) * ((1 - left) / jnp.maximum(total, 1e-30))[..., None]
         return jumped + left[..., None] * one_hot(x, m)
 
     def bound(t: Time, x: Ids, x1: Ids, log_m: Masses) -> Float[Array, "b *n"]:
@@ -100,11 +101,11 @@ def kinetic(log_law: Callable[[Float[Array, " b"]], Float[Array, "b v s"]]) -> B
 
     `log_law`: t → log p_t(y | x1 = v) `[b, v, s]`, with p_0 the source, the same for all v. Of the
     rates that keep the path these are of least kinetic energy. Memory: b n v s numbers.
-    Shaul et al. 2024 (2412.03487), eq. 16. `advance` is a step of Euler's of the frozen rates.
+    Shaul et al. 2024 (2412.03487), eq. 16. `advance` freezes the rates of the middle of the step.
     """
 
     def law(t: Time, x: Ids) -> tuple[Array, Array]:
-        t = jnp.broadcast_to(_time(t), x.shape[:1])
+        t = jnp.clip(jnp.broadcast_to(_time(t), x.shape[:1]), 1e-4, 1 - 1e-6)
         log_p, slope = jax.jvp(log_law, (t,), (jnp.ones_like(t),))
         return jnp.exp(log_p), slope
 
@@ -122,7 +123,8 @@ def kinetic(log_law: Callable[[Float[Array, " b"]], Float[Array, "b v s"]]) -> B
         return off(jnp.einsum("bnv,bnvs->bns", m, given(t, x)), x)
 
     def advance(t: Time, s: Time, x: Ids, m: Masses) -> States:
-        u = rates(t, x, m)
+        # of the middle, as rates may be infinite, or 0, at t = 0
+        u = rates((t + s) / 2, x, m)
         total = u.sum(axis=-1, keepdims=True)
         stays = jnp.exp(-paths.like(jnp.asarray(s - t), u) * total)
         return (1 - stays) * u / jnp.maximum(total, 1e-30) + stays * one_hot(x, m)
@@ -152,9 +154,7 @@ def metric(*, distance: Any, scale: float | int = 3.0, power: float | int = 0.9)
         )
 
     def log_law(t: Float[Array, " b"]) -> Float[Array, "b v s"]:
-        # the ends, where β is infinite, are never asked for, but a mixture of laws is of one shape
-        odds = jnp.clip(t, 1e-6, 1 - 1e-6)
-        beta = scale * (odds / (1 - odds)) ** power
+        beta = scale * (t / (1 - t)) ** power
         near = jax.nn.log_softmax(-beta[:, None, None] * d[None], axis=-1)
         return jnp.pad(near, ((0, 0), (0, 0), (0, 1)), constant_values=-1e9)
 
@@ -173,7 +173,7 @@ def categorical(
     """A state drawn from softmax(logits), by Gumbel's maximum.
 
     `high`: the noise has the tails of float64, by 64 random bits a number; otherwise those of
-    float32, which end at 16.6: unlikely states are never drawn, and samples look better, and are
+    float32, which end at 15.9: unlikely states are never drawn, and samples look better, and are
     less diverse, than the model (Zheng et al. 2024, 2409.02908). Say which with every figure.
     """
     return jax.random.categorical(key, logits, mode="high" if high else "low").astype(jnp.int32)

@@ -1,12 +1,14 @@
 """A run of text from the command line: trained, read, continued, filled in, refused."""
 
+import json
+
 import numpy as np
 import pytest
 import stages
 import tiny
 
 import fmjax
-from fmjax import page, pictures
+from fmjax import assemble, page, pictures, settings
 from fmjax.config import ConfigError
 from fmjax.types import Batch
 
@@ -35,7 +37,8 @@ def test_what_is_given_stays_and_is_printed(run, tmp_path, capsys):
     assert len(set(texts)) > 1
     said = capsys.readouterr().out
     assert all(text in said for text in texts)
-    assert (run / "samples" / "samples.txt").read_text() == "".join(f"{t}\n" for t in texts)
+    lines = (run / "samples" / "samples.jsonl").read_text().splitlines()
+    assert [json.loads(line)["text"] for line in lines] == texts
 
 
 def test_in_python_it_is_an_argument(run):
@@ -83,3 +86,35 @@ def test_a_page_has_the_texts_under_their_classes(run):
     assert "[bad]" in figure.texts[0].get_text()
     with pytest.raises(pictures.NotDrawn, match="writes no text"):
         page.page(data, nothing, nothing, codec=loaded.codec._replace(write=None))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (["source=fmjax.sources:normal"], "fmjax.sources:mask"),
+        (
+            ["source=fmjax.sources:uniform_tokens", "sampler=fmjax.samplers.confidence:confidence"],
+            "replaces masks",
+        ),
+    ],
+)
+def test_what_belongs_to_numbers_is_refused_with_the_remedy(changes, words):
+    path = stages.CONFIGS / "text_wiki.py"
+    small = settings.load_config(path, (*stages.changes(path), *changes))
+    with pytest.raises(ValueError, match=words):
+        stepped(small)
+
+
+def test_tokens_need_a_bridge_of_tokens():
+    path = stages.CONFIGS / "text_wiki.py"
+    small = settings.load_config(path, stages.changes(path)) | {"bridge": {}}
+    with pytest.raises(ValueError, match=r"fmjax\.tokens:mixture"):
+        stepped(small)
+
+
+def stepped(config):
+    """One step of a run."""
+    parts = assemble.assemble(config)
+    key, *_ = assemble.keys(parts.config)
+    state = assemble.make_init(parts)(key)
+    assemble.make_call(parts)(state, None, key, assemble.make_batches(parts)(0))

@@ -129,12 +129,32 @@ def test_hazards_integrate_to_the_scheduler():
         np.testing.assert_allclose(jnp.exp(-area), 1 - path.alpha(0.9), rtol=1e-3)
 
 
-def test_high_draws_have_the_tail_that_low_ones_lack():
-    # e^-19: of 4 million numbers of 20 bits' tail none, of the exact law about 22 in expectation
-    logits = jnp.broadcast_to(jnp.array([0.0, -12.0]), (4_000_000, 2))
-    share = tokens.categorical(KEY, logits, high=True).mean()
-    expected = float(jax.nn.softmax(logits[0])[1])
-    assert abs(float(share) - expected) < 5 * (expected / len(logits)) ** 0.5
+@pytest.mark.parametrize("high", [True, False])
+def test_rare_states_are_drawn_as_often_as_they_should_be(high):
+    # a thousand states of e^-12 each beside one of 1
+    logits = jnp.tile(jnp.pad(jnp.zeros(1), (0, 1000), constant_values=-12.0)[None], (10_000, 1))
+    rare = int((tokens.categorical(KEY, logits, high=high) > 0).sum())
+    expected = 10_000 * 1000 * np.exp(-12.0)
+    assert abs(rare - expected) < 5 * expected**0.5
+    wanted = jnp.argmax(
+        logits + jax.random.gumbel(KEY, logits.shape, mode="high" if high else "low"), axis=-1
+    )
+    np.testing.assert_array_equal(tokens.categorical(KEY, logits, high=high), wanted)
+
+
+def test_low_noise_ends_where_float32_does():
+    ends = [float(jax.random.gumbel(KEY, (2**24,), mode=mode).max()) for mode in ("low", "high")]
+    assert ends[0] < 15.95
+    assert ends[1] > 16.0
+
+
+def test_rates_of_a_metric_are_there_from_the_start_and_vanished_masses_stay():
+    bridge, _, law, path = CASES["metric"]
+    x = jnp.asarray(toy.PAIRS)
+    m = jnp.exp(toy.log_posterior(1e-4, x, law, path))
+    assert float(bridge.rates(0.0, x, m).sum(axis=-1).min()) > 0
+    after = tokens.mixture().advance(0.2, 0.5, x, jnp.zeros_like(m))
+    np.testing.assert_array_equal(after, jax.nn.one_hot(x, toy.V + 1))
 
 
 @pytest.mark.parametrize("law", [tokens.prefix, tokens.scattered])

@@ -72,6 +72,11 @@ def text_folder(
     options = [FORMAT, codec.depends_on, field, joined, digests.described(clean)]
     keys = {split: _key(root, parts, options) for split, parts in splits.items()}
     name = digests.rows(sorted(keys.items()))[:16]
+    if not codec.depends_on:
+        raise ValueError(
+            "the codec has no `depends_on`, so tokens kept for another one could be taken for its "
+            "own: give it a digest of what defines it, as fmjax.text:characters does"
+        )
     store = Path(data_dir).expanduser() / "tokens" / name
     stored = {split: store / f"{split}.npy" for split in splits}
     if missing := [split for split, file in stored.items() if not file.exists()]:

@@ -46,12 +46,14 @@ def noised(
     x = x if known is None else jnp.where(known, batch.x1, x)
     cond = _common.drop_condition(key_drop, batch.cond, null, drop)
     log_m = nets.online(t, x, cond, key=key_net)
-    if log_m.shape[:-1] != x.shape or log_m.ndim != x.ndim + 1:
+    if log_m.shape[:-1] != x.shape:
         raise ValueError(
             f"the net returned shape {log_m.shape} for tokens of shape {x.shape}: expected one "
             "log-mass for each token of the vocabulary, on a last axis of their own"
         )
-    return Noised(t, x, batch.x1, log_m.astype(jnp.float32), known)
+    # log-masses stay what they are, and a net of plain logits learns, too
+    log_m = jax.nn.log_softmax(log_m.astype(jnp.float32), axis=-1)
+    return Noised(t, x, batch.x1, log_m, known)
 
 
 def mean(each: Float[Array, "b *n"], known: Bool[Array, "b *n"] | None) -> Float[Array, " b"]:

@@ -16,7 +16,7 @@ def generalised_kl(
     batch: Batch,
     *,
     source: Callable[..., Any],
-    bridge: tokens.Bridge = tokens.mixture(),
+    bridge: Callable[..., Any] = tokens.mixture(),
     sample_t: Callable[[PRNGKey, int], Float[Array, " b"]] = times.stratified,
     coupling: Callable[..., Rows] | None = None,
     fixed: _tokens.Fixed | None = None,

@@ -45,8 +45,9 @@ def copied(
     """`copied_mean` and `copied_max`, tokens of a sample's longest passage in the training rows.
 
     Over `n` samples; `_real`: over as many rows of `split`, which share phrases with `train`, too.
-    Longer than those by much is copying. Passages lie within one row of `train`, and before the
-    codec's `end`; they grow with the size of `train` and with a row's length, `copied_width`.
+    Longer than those by much is copying. Passages lie within one row of `train` (a window that
+    moves from epoch to epoch may be found in two halves), and before the codec's `end`; they grow
+    with the size of `train` and with a row's length, `copied_width`.
     ValueError: no tokens, or `train` has no end.
     """
     del net, key

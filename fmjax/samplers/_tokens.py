@@ -5,26 +5,24 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, PyTree
+from jaxtyping import Array, Bool, Float, PyTree
 
 from fmjax import tokens
 from fmjax.types import PRNGKey
-
-Ids = Int[Array, "b *n"]
 
 
 class Given(NamedTuple):
     """Tokens that stay as they are, where `known`; all of `x` is of the shape of a sample."""
 
-    x: Ids
+    x: tokens.Ids
     known: Bool[Array, "b *n"]
 
-    def kept(self, x: Ids) -> Ids:
+    def kept(self, x: tokens.Ids) -> tokens.Ids:
         """`x` with what is given in its place."""
         return jnp.where(self.known, self.x, x)
 
 
-def given(x: Any, known: Any, like: Ids) -> Given:
+def given(x: Any, known: Any, like: tokens.Ids) -> Given:
     """Of arrays for one example or one for each; None: nothing is known. ValueError: shapes."""
     if (x is None) != (known is None):
         raise ValueError("given and known belong together: the tokens, and where they are known")
@@ -47,19 +45,21 @@ def masses(
     *,
     temperature: float | int = 1.0,
     top_p: float | int = 1.0,
-) -> Callable[[Any, Ids], Float[Array, "b *n v"]]:
+) -> Callable[[Any, tokens.Ids], Float[Array, "b *n v"]]:
     """`(t, x) -> log m`, log-masses as the net has them but for these; the whole mass is kept.
 
     `temperature`: m^(1/T), normalised; `top_p`: the fewest tokens that have this share of the mass
-    between them, and no others (Holtzman et al. 2019, 1904.09751). ValueError: out of range.
+    between them, those as likely as the last of them, and no others (Holtzman et al. 2019,
+    1904.09751). ValueError: out of range.
     """
     if temperature <= 0 or not 0 < top_p <= 1:
         raise ValueError(
             f"temperature={temperature}, top_p={top_p}: expected above 0, and above 0 up to 1"
         )
 
-    def of(t: Any, x: Ids) -> Float[Array, "b *n v"]:
-        log_m = net(t, x, cond).astype(jnp.float32)
+    def of(t: Any, x: tokens.Ids) -> Float[Array, "b *n v"]:
+        # guided masses may be large: so many of e^60 are still a float32
+        log_m = jnp.minimum(net(t, x, cond).astype(jnp.float32), 60.0)
         if log_m.shape[:-1] != x.shape:
             raise ValueError(
                 f"the net returned shape {log_m.shape} for tokens {x.shape}: expected log-masses "
@@ -82,11 +82,6 @@ def nucleus(log_p: Float[Array, "b *n v"], share: float | int) -> Float[Array, "
     return jax.nn.log_softmax(jnp.where(log_p >= least, log_p, -1e9), axis=-1)
 
 
-def draw(key: PRNGKey, law: Float[Array, "b *n s"], *, high: bool) -> Ids:
+def draw(key: PRNGKey, law: Float[Array, "b *n s"], *, high: bool) -> tokens.Ids:
     """A state of each position, from probabilities."""
     return tokens.categorical(key, jnp.log(jnp.maximum(law, 0.0)), high=high)
-
-
-def final(key: PRNGKey, log_m: Float[Array, "b *n v"], *, high: bool) -> Ids:
-    """Tokens drawn from the masses alone, normalised: what the chain is at t = 1."""
-    return tokens.categorical(key, log_m, high=high)

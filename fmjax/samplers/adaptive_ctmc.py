@@ -11,6 +11,8 @@ from fmjax import tokens
 from fmjax.samplers import _tokens
 from fmjax.types import Info, PRNGKey
 
+BISECTIONS = 12
+
 
 def adaptive_ctmc(
     net: Callable[..., Any],
@@ -21,43 +23,59 @@ def adaptive_ctmc(
     bridge: tokens.Bridge = tokens.mixture(),
     jumps: float | int = 4.0,
     most: int = 1024,
-    least: float | int = 1e-3,
+    longest: float | int = 0.1,
     temperature: float | int = 1.0,
     top_p: float | int = 1.0,
     high: bool = True,
     given: Any = None,
     known: Any = None,
 ) -> tuple[Int[Array, "b *n"], Info]:
-    """As `ctmc`, with h = jumps / Σ u_t(y, x), the rate of the example that jumps most often.
+    """As `ctmc`, each step as long as an example makes `jumps` jumps in it, on average, at most.
 
-    jumps: that an example makes in a step, on average; fewer is nearer to the chain
-    most:  steps, at most; the last one goes to t = 1 from wherever it is
-    least: the shortest step
+    jumps:   of the example that makes most of them; fewer is nearer to the chain
+    most:    steps, at most; the last one goes to t = 1 from wherever it is
+    longest: no step is longer: what jumps rarely now may jump often soon
 
-    All examples of a batch share their times. NFE: as many as steps were taken.
+    All examples of a batch share their times. The length is found by bisection, without the net.
+    NFE: as many as steps were taken.
     """
-    if jumps <= 0 or most < 1 or not 0 < least <= 1:
+    if jumps <= 0 or most < 1 or not 0 < longest <= 1:
         raise ValueError(
-            f"jumps={jumps}, most={most}, least={least}: expected above 0, at least 1, and above "
-            "0 up to 1"
+            f"jumps={jumps}, most={most}, longest={longest}: expected above 0, at least 1, and "
+            "above 0 up to 1"
         )
     of = _tokens.masses(net, cond, temperature=temperature, top_p=top_p)
     held = _tokens.given(given, known, x0)
 
-    def longest(t: Any, x: Any, log_m: Any) -> Array:
-        u = bridge.rates(t, x, jnp.exp(log_m)).sum(axis=-1)
-        rate = jnp.where(held.known, 0.0, u).reshape(len(x), -1).sum(axis=1).max()
-        return jnp.maximum(jumps / jnp.maximum(rate, 1e-6), least)
+    def moved(t: Any, s: Any, x: Any, m: Any) -> Array:
+        """How many positions of an example jump from t to s, of the one where most do."""
+        stays = bridge.advance(t, s, x, m)
+        stays = jnp.take_along_axis(stays, x[..., None], axis=-1)[..., 0]
+        return jnp.where(held.known, 0.0, 1 - stays).reshape(len(x), -1).sum(axis=1).max()
+
+    def until(t: Any, x: Any, m: Any) -> Array:
+        """The last time up to which at most `jumps` positions move."""
+
+        def halved(_: Any, ends: Any) -> Any:
+            low, high = ends
+            middle = (low + high) / 2
+            fits = moved(t, middle, x, m) <= jumps
+            return jnp.where(fits, middle, low), jnp.where(fits, high, middle)
+
+        low, high = t, jnp.minimum(t + longest, 1.0)
+        # the middle of the last interval: above t, however short
+        return (sum(jax.lax.fori_loop(0, BISECTIONS, halved, (low, high))) / 2).astype(low.dtype)
 
     def advance(state: Any) -> Any:
         t, x, key, n = state
         key, key_step, key_last = jax.random.split(key, 3)
         log_m = of(t, x)
-        s = t + longest(t, x, log_m)
-        last = (s >= 1) | (n + 1 >= most)
+        m = jnp.exp(log_m)
+        s = until(t, x, m)
+        last = (s >= 1 - 2.0**-BISECTIONS) | (n + 1 >= most)
         s = jnp.where(last, t, s)  # not used then, and a time that is valid
-        on = _tokens.draw(key_step, bridge.advance(t, s, x, jnp.exp(log_m)), high=high)
-        x = jnp.where(last, _tokens.final(key_last, log_m, high=high), on)
+        on = _tokens.draw(key_step, bridge.advance(t, s, x, m), high=high)
+        x = jnp.where(last, tokens.categorical(key_last, log_m, high=high), on)
         return jnp.where(last, 1.0, s), held.kept(x.astype(x0.dtype)), key, n + 1
 
     start = jnp.float32(0), held.kept(x0), key, jnp.int32(0)

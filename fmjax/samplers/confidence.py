@@ -49,7 +49,7 @@ def confidence(
         key_x1, key_order = jax.random.split(key)
         log_m = of(t, x)
         masked = (x == vocabulary) & ~held.known
-        x1 = _tokens.final(key_x1, log_m, high=high)
+        x1 = tokens.categorical(key_x1, log_m, high=high)
         sure = tokens.at(jax.nn.log_softmax(log_m, axis=-1), x1)
         sure = sure + noise * (1 - t) * jax.random.gumbel(key_order, sure.shape)
         sure = jnp.where(masked, sure, -jnp.inf).reshape(len(x), -1)
@@ -64,3 +64,7 @@ def confidence(
     keys = jax.random.split(key, steps)
     x, _ = jax.lax.scan(advance, held.kept(x0), (times[:-1], times[1:], keys))
     return x, Info(jnp.asarray(steps))
+
+
+# what is no mask stays: from other noise the samples would be that noise (`assemble` refuses)
+confidence.needs_masks = True

@@ -62,7 +62,7 @@ def ctmc(
         """Positions of a share 1 − exp(−rate (s − t)) drawn anew from p_s, given x1 of masses."""
         key_who, key_x1, key_x0, key_path = jax.random.split(key, 4)
         who = jax.random.uniform(key_who, x.shape) < -jnp.expm1(-rate * (s - t))
-        x1 = _tokens.final(key_x1, log_m, high=high)
+        x1 = tokens.categorical(key_x1, log_m, high=high)
         again = bridge.sample(key_path, s, source(key_x0, x), x1)
         return jnp.where(who, again, x)
 
@@ -83,5 +83,5 @@ def ctmc(
     if steps > 1:
         keys = jax.random.split(key, steps - 1)
         x, _ = jax.lax.scan(advance, x, (times[:-2], times[1:-1], keys))
-    x = kept(_tokens.final(key_last, of(times[-2], x), high=high))
+    x = kept(tokens.categorical(key_last, of(times[-2], x), high=high))
     return x.astype(x0.dtype), Info(jnp.asarray(steps + correctors * (steps - 1)))

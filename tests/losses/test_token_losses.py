@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import toy_tokens as toy
 
-from fmjax import times, tokens, train
+from fmjax import codecs, times, tokens, train
 from fmjax.data.in_memory import in_memory
 from fmjax.losses.autoregressive import autoregressive
 from fmjax.losses.discrete_flow_matching import discrete_flow_matching
@@ -65,7 +65,7 @@ def test_what_is_known_is_not_counted():
         return jnp.full((*x.shape, toy.V), -1.0)
 
     known = lambda key, x1: jnp.tile(jnp.array([[True, False]]), (len(x1), 1))  # noqa: E731
-    assert value("cross_entropy", "mask", net, fixed=known) == pytest.approx(1.0)
+    assert value("cross_entropy", "mask", net, fixed=known) == pytest.approx(np.log(toy.V))
     np.testing.assert_array_equal(seen[0][:, 0], BATCH.x1[:, 0])
 
 
@@ -110,6 +110,14 @@ def test_the_evaluator_counts_tokens_characters_and_words():
     assert found["bits_per_token"] == pytest.approx(found["nll_nats"] / np.log(2))
     assert (found["nll_draws"], found["nll_n"]) == (32, 300)
     assert "bits_per_char" not in found
+    # what fills a row after its end is no token, and its cost is the text's
+    ended = codecs.identity()._replace(end=0, write=lambda row: "ab cd")
+    again = token_nll(net, KEY, data, None, objective=bound, draws=32, codec=ended)
+    counts = np.where(rows.x1[:, 0] == 0, 1, 2)
+    assert again["nll_nats"] == pytest.approx(found["nll_nats"] * 600 / counts.sum())
+    bits = found["nll_nats"] * 600 / np.log(2)
+    assert again["bits_per_char"] == pytest.approx(bits / 1500)
+    assert again["perplexity_per_word"] == pytest.approx(2 ** (bits / 600))
     with pytest.raises(ValueError, match="draws=0"):
         token_nll(net, KEY, data, None, objective=bound, draws=0)
 

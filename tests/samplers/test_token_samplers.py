@@ -62,12 +62,14 @@ def test_churn_and_correctors_bring_the_law_nearer(name):
     assert info.nfe == 8 + 14
 
 
-def test_adaptive_steps_keep_the_law_and_count_themselves():
-    x, info = drawn("mask", adaptive_ctmc, n=5000, jumps=0.1)
-    assert toy.variation(x, toy.LAW) < 0.05
-    assert 20 < int(info.nfe) < 200
-    _, few = drawn("uniform", adaptive_ctmc, n=1000, jumps=0.05, most=7)
-    assert few.nfe == 7
+@pytest.mark.parametrize("name", CASES)
+def test_adaptive_steps_keep_the_law_and_count_themselves(name):
+    x, info = drawn(name, adaptive_ctmc, n=20_000, jumps=0.25)
+    assert toy.variation(x, toy.LAW) < 0.035
+    assert 10 < int(info.nfe) < 80
+    short, few = drawn(name, adaptive_ctmc, n=1000, jumps=0.05, most=3)
+    assert few.nfe == 3
+    assert int(short.max()) < toy.V
 
 
 @pytest.mark.parametrize("name", ["mask", "uniform"])
