@@ -1,7 +1,8 @@
 """Tables of experiments, as Markdown: a dict a row, means with their spread over seeds."""
 
-import statistics
 from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
 
 
 def markdown(rows: Sequence[Mapping[str, object]]) -> str:
@@ -19,6 +20,6 @@ def written(value: object) -> str:
 
 def over_seeds(values: Iterable[float], digits: int = 3) -> str:
     """Mean ± standard deviation, the latter only where there are several."""
-    values = list(values)
-    mean = f"{statistics.mean(values):.{digits}f}"
-    return f"{mean} ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else mean
+    values = np.asarray(list(values), np.float64)
+    mean = f"{values.mean():.{digits}f}"
+    return f"{mean} ± {values.std(ddof=1):.{digits}f}" if len(values) > 1 else mean
