@@ -29,7 +29,7 @@ def written(split):
 
 
 def test_every_method_is_trained_and_a_finished_cell_is_kept(experiment, tmp_path, capsys):
-    size = experiment.Size(length=16, batch=4, head=8, points=2, rows=4, final=8)
+    size = experiment.Size(length=16, batch=4, per_call=1, head=8, points=2, rows=4, final=8)
     words = [f"--out={tmp_path}", "--steps", "3", "--widths", "8", "--depths", "1"]
     methods = ["uniform, cross-entropy", "autoregressive"]
     words += ["--orders", "2", "--shares", "0.5", "--methods", *methods]
@@ -50,11 +50,11 @@ def test_every_method_is_trained_and_a_finished_cell_is_kept(experiment, tmp_pat
 
 
 def test_time_ends_a_run_and_its_schedule(experiment):
-    size = experiment.Size(length=16, batch=4, head=8, points=1, rows=4, final=4)
+    size = experiment.Size(length=16, batch=4, per_call=2, head=8, points=1, rows=4, final=4)
     cell = experiment.Cell("mask, cross-entropy", 1.0, 8, 1, 0.5 / 60, "wall", 0)
     run = experiment.trained(cell, size)
     assert 0.5 <= run["wall"] < 30
-    assert run["steps"] == run["curve"][-1]["steps"] >= 1
+    assert run["steps"] == run["curve"][-1]["steps"] >= 2
     assert experiment.rate(0.0) < 1e-4
     assert experiment.rate(experiment.WARMUP) == experiment.PEAK
     assert experiment.rate(1.0) == pytest.approx(0)
