@@ -64,6 +64,7 @@ def get_config():
         ),
         entropy=dict(bind="fmjax.metrics.token_entropy:token_entropy", n=256),
     )
+    config.pictures = dict(samples=dict(bind="fmjax.page:page"))
     config.tiny = (
         "steps=4", "steps_per_call=2", "log_every=2", "save_every=2", "batch_size=16",
         "data.length=16", "model.width=16", "model.depth=1", "model.heads=2",

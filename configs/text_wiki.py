@@ -16,7 +16,7 @@ def get_config():
     config = ConfigDict()
     config.seed = 0
     config.steps = 3000
-    config.steps_per_call = 1
+    config.steps_per_call = 10  # in one call memory is kept: 1.4 times the speed
     config.batch_size = 16
     config.log_every = 100
     config.save_every = 1000
@@ -64,7 +64,7 @@ def get_config():
     )
     config.pictures = dict(samples=dict(bind="fmjax.page:page"))
     config.tiny = (
-        "steps=4", "log_every=2", "save_every=2", "batch_size=16",
+        "steps=4", "steps_per_call=2", "log_every=2", "save_every=2", "batch_size=16",
         "data.length=16", "model.width=16", "model.depth=1", "model.heads=2",
         "sampler.steps=3", "sample_chunk=16", "evaluators.bound.n=16", "evaluators.bound.draws=2",
     )  # fmt: skip
