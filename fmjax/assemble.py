@@ -48,7 +48,7 @@ def assemble(config: dict[str, Any], codec: codecs.Codec | None = None) -> Parts
     """Build every object that the config names, but the codec where it is there already."""
     build = functools.partial(_build, config)
     codec = build_codec(config) if codec is None else codec
-    vocabulary = {"vocabulary": codec.vocabulary}
+    vocabulary = {"vocabulary": codec.vocabulary, "end": codec.end}
     path, source = build("path"), build("source", **vocabulary)
     parallel = build("parallel")
     datas = build_data(config, codec=codec, source=source)
@@ -141,7 +141,8 @@ def build_data(config: Mapping[str, Any], **options: Any) -> list[Data]:
     if "codec" not in options:
         options["codec"] = build_codec(config)
     if "source" not in options:
-        options["source"] = _build(config, "source", vocabulary=options["codec"].vocabulary)
+        own = options["codec"]
+        options["source"] = _build(config, "source", vocabulary=own.vocabulary, end=own.end)
     offered = {
         "batch_size": config["batch_size"],
         "data_dir": data_dir,
