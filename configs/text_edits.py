@@ -44,6 +44,7 @@ def get_config():
         bind="fmjax.losses.edit_flow:edit_flow",
         sample_t=dict(bind="fmjax.times:stratified", high=0.99),
         align=dict(bind="fmjax.edits:left"),
+        drop=0.1,
     )
     config.optimizer = dict(
         name="optax.contrib:muon",

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import toy_edits as toy
 
-from fmjax import edits, sources, times
+from fmjax import edits, guidance, sources, times
 from fmjax.losses.edit_flow import edit_flow
 from fmjax.models.edit_transformer import IMPOSSIBLE, edit_transformer
 from fmjax.samplers import _tokens
@@ -278,3 +278,17 @@ def test_the_loss_of_the_network_has_finite_gradients(remat):
 def test_the_network_needs_texts_that_end(options, message):
     with pytest.raises(ValueError, match=message):
         edit_transformer(**options)
+
+
+def test_guidance_is_of_every_rate():
+    rates = edits.Edits(*(jnp.log(jnp.array([2.0, 3.0]))[:, None, None] for _ in range(3)))
+    rates = rates._replace(delete=rates.delete[..., 0])
+
+    def net(t, x, cond, *, key=None):
+        return jax.tree.map(lambda a: a[cond], rates)
+
+    guided = guidance.classifier_free(net, scale=2.0, null=np.int32(1))
+    found = guided(0.5, jnp.zeros((3, 1), jnp.int32), jnp.zeros(3, jnp.int32))
+    assert isinstance(found, edits.Edits)
+    for a, like in zip(found, rates, strict=True):
+        np.testing.assert_allclose(jnp.exp(a), np.full((3, *like.shape[1:]), 4 / 3), rtol=1e-5)
