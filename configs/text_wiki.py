@@ -16,7 +16,7 @@ def get_config():
     config = ConfigDict()
     config.seed = 0
     config.steps = 3000
-    config.steps_per_call = 10  # in one call memory is kept: 1.4 times the speed
+    config.steps_per_call = 10  # alone, a step spends a third of its CPU time on fresh memory
     config.batch_size = 16
     config.log_every = 100
     config.save_every = 1000

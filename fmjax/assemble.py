@@ -48,12 +48,12 @@ def assemble(config: dict[str, Any], codec: codecs.Codec | None = None) -> Parts
     """Build every object that the config names, but the codec where it is there already."""
     build = functools.partial(_build, config)
     codec = build_codec(config) if codec is None else codec
-    vocabulary = {"vocabulary": codec.vocabulary} if codec.vocabulary else {}
-    path, source = build("path"), build("source", **vocabulary)
+    words = _of_tokens(codec)
+    path, source = build("path"), build("source", **words)
     parallel = build("parallel")
     datas = build_data(config, codec=codec, source=source)
     null, names = datas[0].null, datas[0].names
-    bare = build("model", num_classes=_counted(names), **vocabulary)
+    bare = build("model", num_classes=_counted(names), **words)
     row = build("predict")
     model = jax.tree.map(
         functools.partial(predict, path=path, row=row),
@@ -62,13 +62,13 @@ def assemble(config: dict[str, Any], codec: codecs.Codec | None = None) -> Parts
     )
     offered = {
         "path": path,
-        "bridge": build("bridge", path=path, **vocabulary) or paths.bridge(path),
+        "bridge": build("bridge", path=path, **words) or paths.bridge(path),
         "coupling": build("coupling") or None,
         "source": source,
         "codec": codec,
         "null": null,
         "data_dir": os.path.expanduser(config["data_dir"]),
-        **vocabulary,
+        **words,
     }
     objective, sampler = build("loss", **offered), build("sampler", **offered)
     _warn_of_pairs(config, sampler, model, datas[0])
@@ -109,6 +109,11 @@ def _build(config: Mapping[str, Any], field: str, **offered: Any) -> Any:
 def build_codec(config: Mapping[str, Any]) -> codecs.Codec:
     """The codec alone, which the data may be encoded by."""
     return _build(config, "codec", data_dir=os.path.expanduser(config["data_dir"]))
+
+
+def _of_tokens(codec: codecs.Codec) -> dict[str, Any]:
+    """What the parts of a run of tokens are offered; nothing where examples are numbers."""
+    return {"vocabulary": codec.vocabulary, "end": codec.end} if codec.vocabulary else {}
 
 
 def _counted(names: Any) -> Any:
@@ -152,8 +157,7 @@ def build_data(config: Mapping[str, Any], **options: Any) -> list[Data]:
     if "codec" not in options:
         options["codec"] = build_codec(config)
     if "source" not in options:
-        words = options["codec"].vocabulary
-        options["source"] = _build(config, "source", **({"vocabulary": words} if words else {}))
+        options["source"] = _build(config, "source", **_of_tokens(options["codec"]))
     offered = {
         "batch_size": config["batch_size"],
         "data_dir": data_dir,

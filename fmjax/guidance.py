@@ -40,7 +40,7 @@ def classifier_free(
         options = {"scale": scale, "null": null, "interval": interval}
         return type(net)(*(classifier_free(n, **options) for n in net))
 
-    def pair(t: Any, x: Any, cond: Any, *, key: Any, **kw: Any) -> list[Array]:
+    def pair(t: Any, x: Any, cond: Any, *, key: Any, **kw: Any) -> list[Any]:
         return _together(net, t, x, [cond, _rows(null, cond, x.shape[0])], key=key, **kw)
 
     return _guided(net, pair, scale, interval, conditional=True)
@@ -58,7 +58,7 @@ def autoguidance(net: Net, *, weak: Net, scale: Scale, interval: Interval = EVER
         pairs = zip(net, weak, strict=True)
         return type(net)(*(autoguidance(n, weak=w, **options) for n, w in pairs))
 
-    def pair(t: Any, x: Any, cond: Any, *, key: Any, **kw: Any) -> tuple[Array, Array]:
+    def pair(t: Any, x: Any, cond: Any, *, key: Any, **kw: Any) -> tuple[Any, Any]:
         key, key_weak = (None, None) if key is None else jax.random.split(key)
         return net(t, x, cond, key=key, **kw), weak(t, x, cond, key=key_weak, **kw)
 
@@ -186,8 +186,8 @@ def blend_values(
 
 def _together(
     net: Net, t: Any, x: Any, conds: Sequence[PyTree], *, key: Any, **kw: Any
-) -> list[Array]:
-    """The velocities under each of `conds` at the same t and x, from one call of `net`."""
+) -> list[Any]:
+    """The velocities (or rates of edits) under each of `conds` at t and x, from one call."""
     n, b = len(conds), x.shape[0]
 
     def repeat(a: Any) -> Any:
@@ -195,7 +195,8 @@ def _together(
 
     rows = jax.tree.map(lambda *parts: jnp.concatenate(parts), *conds)
     v = net(repeat(t), repeat(x), rows, key=key, **jax.tree.map(repeat, kw))
-    return jnp.split(v, n)
+    parts = jax.tree.map(lambda a: jnp.split(a, n), v)
+    return parts if isinstance(parts, list) else [type(v)(*own) for own in zip(*parts, strict=True)]
 
 
 def _only(cond: Any, absent: Any, dialled: Sequence[str], kept: Sequence[str]) -> dict[str, Any]:
@@ -227,16 +228,20 @@ def _guided(net: Net, pair: Net, scale: Scale, interval: Interval, *, conditiona
 
     everywhere = tuple(interval) == EVERYWHERE
 
-    def guided(t: Any, x: Any, cond: Any = None, *, key: Any = None, **kw: Any) -> Array:
+    def guided(t: Any, x: Any, cond: Any = None, *, key: Any = None, **kw: Any) -> Any:
         if conditional and cond is None:
             raise ValueError("guidance needs a condition: pass cond, or scale=1 for none")
         inside = (low <= t) & (t <= high)
 
-        def on() -> Array:
-            v, base = pair(t, x, cond, key=key, **kw)
+        def on() -> Any:
             off = not everywhere and jnp.ndim(t) == 1
-            w = _per_example(jnp.where(inside, scale, 1.0) if off else scale, v)
-            return (v + (w - 1) * (v - base)).astype(v.dtype)
+            own = jnp.where(inside, scale, 1.0) if off else scale
+
+            def away(v: Array, base: Array) -> Array:
+                return (v + (_per_example(own, v) - 1) * (v - base)).astype(v.dtype)
+
+            # one array, but for edits of texts, whose log-rates are several
+            return jax.tree.map(away, *pair(t, x, cond, key=key, **kw))
 
         if everywhere or jnp.ndim(t) == 1:
             return on()

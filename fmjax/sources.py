@@ -49,6 +49,31 @@ def uniform_tokens(
     return jax.random.randint(key, like.shape, 0, vocabulary, like.dtype)
 
 
+def empty(key: PRNGKey, like: Int[Array, " b *n"], *, end: int) -> Int[Array, " b *n"]:
+    """x0 = nothing but the token that ends a text: for edit flows that only insert."""
+    del key
+    return jnp.full_like(like, end)
+
+
+def short_text(
+    key: PRNGKey, like: Int[Array, "b n"], *, vocabulary: int, end: int, longest: int
+) -> Int[Array, "b n"]:
+    """x0 = a text of 0 … `longest` tokens, that number and each token uniform, then `end`.
+
+    ValueError: longer than a row, or no token but the end.
+    """
+    if not 0 <= longest <= like.shape[1] or vocabulary < 2:
+        raise ValueError(
+            f"longest={longest}, vocabulary={vocabulary}: expected 0 to {like.shape[1]}, the width "
+            "of a row, and a token beside the end"
+        )
+    key_length, key_tokens = jax.random.split(key)
+    length = jax.random.randint(key_length, (like.shape[0], 1), 0, longest + 1)
+    x = jax.random.randint(key_tokens, like.shape, 0, vocabulary - 1, like.dtype)
+    x = x + (x >= end).astype(like.dtype)
+    return jnp.where(jnp.arange(like.shape[1])[None] < length, x, end)
+
+
 def distribution(
     key: PRNGKey,
     like: Float[Array, " b *d"],

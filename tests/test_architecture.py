@@ -19,6 +19,7 @@ LAYERS = {
         "reading",
         "digests",
         "tokens",
+        "edits",
     ],
     2: ["models", "guidance", "nets", "samplers", "shard", "checkpoint"],
     3: ["losses", "codecs", "text", "likelihood", "metrics", "data", "pretrained"],

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
-from jaxtyping import Array, Float, Num
+from jaxtyping import Array, Bool, Float, Num
 
 from fmjax import types
 
@@ -233,10 +233,12 @@ def attend(
     v: Float[Array, "b m h d"],
     *,
     causal: bool = False,
+    seen: Bool[Array, "b m"] | None = None,
 ) -> Float[Array, "b n h d"]:
     """softmax(q kᵀ / √d) v for each head, the softmax in float32 at least.
 
-    `causal`: nothing of later places.
+    `causal`: nothing of later places. `seen`: nothing of places where it is false, one at least
+    of each row being true.
 
     Written out, not a fused kernel, so that forward-mode derivatives (`jax.jvp`) pass through it.
     Heads are moved ahead of tokens first: on CPUs the gradient takes 20 ms for 33 without.
@@ -247,6 +249,8 @@ def attend(
     logits = logits * q.shape[-1] ** -0.5
     if causal:
         logits = jnp.where(np.tri(q.shape[2], k.shape[2], dtype=bool)[None, None], logits, -jnp.inf)
+    if seen is not None:
+        logits = jnp.where(seen[:, None, None, :], logits, -jnp.inf)
     weights = jax.nn.softmax(logits, axis=-1)
     out = jnp.einsum("bhnm,bhmd->bhnd", weights.astype(v.dtype), v)
     return out.transpose(0, 2, 1, 3)

@@ -61,7 +61,10 @@ def rotate(x: Float[Array, "b n h d"], by: Float[Array, "n k"]) -> Float[Array, 
 
 
 class Attention(nn.Module):
-    """Self-attention of tokens `[b, n, width]`, `by` the angles of rotary positions `[n, k]`."""
+    """Self-attention of tokens `[b, n, width]`, `by` the angles of rotary positions `[n, k]`.
+
+    `seen` `[b, n]`: which tokens are attended to; None: all.
+    """
 
     heads: int
     qk_norm: bool = False
@@ -69,7 +72,7 @@ class Attention(nn.Module):
     causal: bool = False
 
     @nn.compact
-    def __call__(self, x: Any, by: Any = None) -> Any:
+    def __call__(self, x: Any, by: Any = None, seen: Any = None) -> Any:
         """Queries, keys and values; normalised, turned, attended; mixed."""
         b, n, width = x.shape
         options = {"dtype": self.dtype, "kernel_init": XAVIER}
@@ -82,7 +85,7 @@ class Attention(nn.Module):
             k = nn.RMSNorm(dtype=self.dtype, name="k_norm")(k)
         if by is not None:
             q, k = rotate(q, by), rotate(k, by)
-        out = _common.attend(q, k, v, causal=self.causal).reshape(b, n, width)
+        out = _common.attend(q, k, v, causal=self.causal, seen=seen).reshape(b, n, width)
         return _common.dense(out, width, name="out", **options)
 
 
@@ -105,14 +108,14 @@ class Block(nn.Module):
     causal: bool = False
 
     @nn.compact
-    def __call__(self, x: Any, c: Any, by: Any = None) -> Any:
+    def __call__(self, x: Any, c: Any, by: Any = None, seen: Any = None) -> Any:
         """Tokens `[b, n, width]`, the embedding `[b, 1, width]` of time and condition."""
         width, zeros = x.shape[-1], nn.initializers.zeros_init()
         modulation = self.dense(jax.nn.silu(c), 6 * width, "modulation", zeros)
         shift1, scale1, gate1, shift2, scale2, gate2 = jnp.split(modulation, 6, axis=-1)
 
         y = _common.modulate(self.norm("norm_1")(x), shift1, scale1)
-        y = self.attention()(y, by)
+        y = self.attention()(y, by, seen)
         x = x + gate1 * self.drop(y)
 
         y = _common.modulate(self.norm("norm_2")(x), shift2, scale2)

@@ -9,7 +9,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float, Int
 
 from fmjax import types
-from fmjax.models import _common, _transformer
+from fmjax.models import _common, _tokens, _transformer
 
 IMPOSSIBLE = -1e9  # the logarithm of no mass: finite, so that guidance may subtract two of them
 
@@ -29,28 +29,7 @@ class _TokenTransformer(nn.Module):
 
     @nn.compact
     def __call__(self, t: Any, x: Any, cond: Any) -> Any:
-        if x.ndim != 2 or not jnp.issubdtype(x.dtype, jnp.integer):
-            raise ValueError(
-                f"x has shape {x.shape} and type {x.dtype}; expected tokens, whole numbers [b, n]. "
-                "Give the run a codec of tokens, such as fmjax.text:characters"
-            )
-        options = {"num_classes": self.num_classes, "dtype": self.dtype}
-        c = _common.embed(t, cond, self.width, self.features, **options)[:, None, :]
-        # one row more than the data have tokens: that of the mask
-        table = nn.Embed(
-            self.vocabulary + 1,
-            self.width,
-            dtype=self.dtype,
-            embedding_init=nn.initializers.normal(0.02),
-            name="tokens",
-        )
-        h = table(x)
-        by = jnp.asarray(_transformer.line_angles(x.shape[1], self.width // self.block["heads"]))
-        block = _transformer.Block
-        if self.remat:
-            block = nn.remat(block, policy=self.policy)
-        for i in range(self.depth):
-            h = block(self.deterministic, **self.block, name=f"block_{i}")(h, c, by)
+        h, c = _tokens.trunk(t, x, cond, self)
         norm = _transformer.norm(self.block["rms_norm"])
         out = _common.Head(self.vocabulary, self.dtype, norm, name="output")(h, c)
         masses = jax.nn.log_softmax(out.astype(jnp.float32), axis=-1)
@@ -96,17 +75,7 @@ def token_transformer(
     blocks of width 768 and 12 heads are the published size. Sahoo et al. 2024 (2406.07524); Gat
     et al. 2024 (2407.15595), both after Peebles & Xie 2022 (2212.09748).
     """
-    if vocabulary < 1:
-        raise ValueError(
-            f"vocabulary={vocabulary}: expected at least 1. Give the run a codec of tokens, such "
-            "as fmjax.text:characters"
-        )
-    if width % heads or width // heads % 2:
-        raise ValueError(
-            f"width {width} with {heads} heads: expected an even number for each head, as rotary "
-            f"positions turn pairs. Try width={2 * heads * max(1, width // (2 * heads))}."
-        )
-    _common.check_policy(remat, policy)
+    _tokens.check(vocabulary, width, heads, remat, policy)
     block = {
         "heads": heads, "mlp_ratio": mlp_ratio, "dropout": dropout, "qk_norm": qk_norm,
         "rms_norm": rms_norm, "swiglu": swiglu, "dtype": dtype, "causal": causal,

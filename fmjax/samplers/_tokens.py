@@ -46,7 +46,26 @@ def masses(
     temperature: float | int = 1.0,
     top_p: float | int = 1.0,
 ) -> Callable[[Any, tokens.Ids], Float[Array, "b *n v"]]:
-    """`(t, x) -> log m`, log-masses as the net has them but for these; the whole mass is kept.
+    """`(t, x) -> log m`, log-masses as the net has them but for these (`sharper`)."""
+    changed = sharper(temperature=temperature, top_p=top_p)
+
+    def of(t: Any, x: tokens.Ids) -> Float[Array, "b *n v"]:
+        # guided masses may be large: so many of e^60 are still a float32
+        log_m = jnp.minimum(net(t, x, cond).astype(jnp.float32), 60.0)
+        if log_m.shape[:-1] != x.shape:
+            raise ValueError(
+                f"the net returned shape {log_m.shape} for tokens {x.shape}: expected log-masses "
+                "of the vocabulary on a last axis of their own"
+            )
+        return changed(log_m)
+
+    return of
+
+
+def sharper(
+    *, temperature: float | int = 1.0, top_p: float | int = 1.0
+) -> Callable[[Float[Array, "b *n v"]], Float[Array, "b *n v"]]:
+    """`log m -> log m` with the whole mass kept; where both are 1, as it is.
 
     `temperature`: m^(1/T), normalised; `top_p`: the fewest tokens that have this share of the mass
     between them, those as likely as the last of them, and no others (Holtzman et al. 2019,
@@ -57,21 +76,14 @@ def masses(
             f"temperature={temperature}, top_p={top_p}: expected above 0, and above 0 up to 1"
         )
 
-    def of(t: Any, x: tokens.Ids) -> Float[Array, "b *n v"]:
-        # guided masses may be large: so many of e^60 are still a float32
-        log_m = jnp.minimum(net(t, x, cond).astype(jnp.float32), 60.0)
-        if log_m.shape[:-1] != x.shape:
-            raise ValueError(
-                f"the net returned shape {log_m.shape} for tokens {x.shape}: expected log-masses "
-                "of the vocabulary on a last axis of their own"
-            )
+    def changed(log_m: Float[Array, "b *n v"]) -> Float[Array, "b *n v"]:
         if temperature == 1 and top_p == 1:
             return log_m
         total = jax.nn.logsumexp(log_m, axis=-1, keepdims=True)
         log_p = jax.nn.log_softmax(log_m / temperature, axis=-1)
         return total + (log_p if top_p == 1 else nucleus(log_p, top_p))
 
-    return of
+    return changed
 
 
 def nucleus(log_p: Float[Array, "b *n v"], share: float | int) -> Float[Array, "b *n v"]:
