@@ -20,7 +20,7 @@ from ml_collections import ConfigDict
 def get_config():
     config = ConfigDict()
     config.seed = 0
-    config.steps = 4500
+    config.steps = 5000
     config.steps_per_call = 1
     config.batch_size = 32
     config.log_every = 100
@@ -28,7 +28,12 @@ def get_config():
     config.ema = (0.999,)
     config.clip_norm = 1.0
 
-    config.data = dict(name="fmjax.data.emoji:emoji")
+    config.data = dict(
+        name="fmjax.data.augment:augmented",
+        data=dict(bind="fmjax.data.emoji:emoji"),
+        crop=2,
+        pad="edge",
+    )
     config.codec = dict(name="fmjax.codecs:affine", low=0.0, high=255.0, levels=256)
     config.model = dict(
         name="fmjax.models.unet:unet", patch=2, channels=64, multipliers=(1, 2, 2), blocks=1,
@@ -53,7 +58,7 @@ def get_config():
         consistent_rms=0.2,
         muon_weight_dimension_numbers=dict(bind="fmjax.optimizers:matrices"),
     )
-    config.guidance = dict(bind="fmjax.guidance:classifier_free", scale=3.0, interval=(0.1, 0.9))
+    config.guidance = dict(bind="fmjax.guidance:classifier_free", scale=5.0, interval=(0.0, 1.0))
     config.sampler = dict(bind="fmjax.samplers.ode:ode", solver=dict(name="diffrax:Heun"), steps=20)
     config.sample_chunk = 128
     config.evaluators = dict(
@@ -82,7 +87,7 @@ def get_config():
     )
     config.tiny = (
         "steps=4", "log_every=2", "save_every=2", "batch_size=16",
-        "data.few=True", "data.size=16",
+        "data.data.few=True", "data.data.size=16",
         "model.channels=8", "model.multipliers=(1,1)", "model.head_channels=8",
         "sampler.steps=2", "sample_chunk=16",
         "evaluators.neighbours=fmjax.metrics.energy:energy", "evaluators.neighbours.n=16",
