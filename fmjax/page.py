@@ -35,8 +35,16 @@ def page(
     left, top = 0.2 / figure.get_figwidth(), 1 - 0.2 / figure.get_figheight()
     # no mathematics: a text may have dollars
     options = {"family": "monospace", "fontsize": 8, "va": "top", "parse_math": False}
-    figure.text(left, top, "\n".join(lines), **options)
+    figure.text(left, top, _drawable("\n".join(lines)), **options)
     return figure
+
+
+def _drawable(text: str) -> str:
+    """`text` with a sign in the place of each letter that the font lacks."""
+    from matplotlib import font_manager  # here, as training does not wait for it
+
+    known = font_manager.get_font(font_manager.findfont("monospace")).get_charmap()
+    return "".join(c if c == "\n" or ord(c) in known else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def _named(names: Any, cond: Any, i: int) -> str:

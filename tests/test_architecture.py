@@ -67,7 +67,7 @@ HOMES = {
     "grain": ["data"],
     "diffrax": ["samplers", "likelihood"],
     "tensorboard": ["record"],
-    "matplotlib": ["pictures"],
+    "matplotlib": ["pictures", "page"],
     "ml_collections": ["settings"],
     "absl": [],
     "ot": ["metrics", "couplings"],

@@ -1,5 +1,6 @@
 """A run of text from the command line: trained, read, continued, filled in, refused."""
 
+import io
 import json
 
 import numpy as np
@@ -84,6 +85,10 @@ def test_a_page_has_the_texts_under_their_classes(run):
     batch = Batch(x, {"mood": np.array([1, 0, 2])})
     figure = page.page(parts, lambda n: batch, nothing, codec=loaded.codec, n=1)
     assert "[bad]" in figure.texts[0].get_text()
+    odd = loaded.codec._replace(write=lambda row: "\N{ARABIC LETTER KEHEH}\x00$x$ é")
+    figure = page.page(parts, lambda n: batch, nothing, codec=odd, n=1)
+    assert "$x$ é" in figure.texts[0].get_text()
+    figure.savefig(io.BytesIO())  # a missing letter would be a warning, which is an error here
     with pytest.raises(pictures.NotDrawn, match="writes no text"):
         page.page(data, nothing, nothing, codec=loaded.codec._replace(write=None))
 
