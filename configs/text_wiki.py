@@ -4,9 +4,9 @@
     python launch.py --config=configs/text_wiki.py --workdir=runs/text_wiki
 
 Hardware: any; measured on 2 CPU cores.
-Time: not yet run at this size.
-Result: not yet run at this size.
-Measured: not yet.
+Time: 7,000 steps at 2.3 a second make 51 minutes there (over 200 steps), and some more to judge.
+Result: not yet run at this size. The first 400 steps stay at the entropy of letters, 4.1 bits.
+Measured: 2026-11, jax 0.12.0 (the speed).
 """
 
 from ml_collections import ConfigDict
@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 def get_config():
     config = ConfigDict()
     config.seed = 0
-    config.steps = 3000
+    config.steps = 7000
     config.steps_per_call = 10  # alone, a step spends a third of its CPU time on fresh memory
     config.batch_size = 16
     config.log_every = 100
