@@ -195,7 +195,7 @@ def off(u: States, x: Ids) -> States:
 
 
 def at(a: Masses, x: Ids) -> Float[Array, "b *n"]:
-    """a[…, x]; x is a token of the data."""
+    """a[…, x], of a table of tokens or of states."""
     return jnp.take_along_axis(a, x[..., None], axis=-1)[..., 0]
 
 

@@ -10,7 +10,8 @@ import toy_edits as toy
 
 from fmjax import edits, guidance, sources, times
 from fmjax.losses.edit_flow import edit_flow
-from fmjax.models.edit_transformer import IMPOSSIBLE, edit_transformer
+from fmjax.models._tokens import IMPOSSIBLE
+from fmjax.models.edit_transformer import edit_transformer
 from fmjax.samplers import _tokens
 from fmjax.samplers.edit_ctmc import edit_ctmc
 from fmjax.types import Batch, Nets

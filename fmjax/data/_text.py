@@ -105,6 +105,30 @@ def windows(
     return Data(spec, rows, take, batch=batch, contents=contents or own_contents, **rest)
 
 
+def windows_of_classes(
+    found: Mapping[str, Sequence[Sequence[str]]],
+    codec: codecs.Codec,
+    *,
+    names: tuple[str, ...],
+    clean: Callable[[str], str] | None,
+    **options: Any,
+) -> Data:
+    """Windows of the texts of each split and class, in the order of `names`; cond is the class.
+
+    clean: changes each text before it becomes tokens; `options`: those of `windows`
+    """
+    change = clean or str
+    splits = {
+        split: [
+            stream([change(text) for text in own], codec, np.int32(i))
+            for i, own in enumerate(classes)
+        ]
+        for split, classes in found.items()
+    }
+    null, read = np.int32(len(names)), _common.class_reader(names)
+    return windows(splits, null=null, names=names, read=read, **options)
+
+
 class _Windows(NamedTuple):
     """A split: its streams, and the first row of each, the last being how many there are."""
 

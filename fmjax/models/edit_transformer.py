@@ -11,8 +11,6 @@ from jaxtyping import Array, Bool, Float
 from fmjax import edits, types
 from fmjax.models import _common, _tokens, _transformer
 
-IMPOSSIBLE = -1e9  # the logarithm of no rate: finite, so that guidance may subtract two of them
-
 
 class _EditTransformer(nn.Module):
     deterministic: bool
@@ -40,7 +38,7 @@ class _EditTransformer(nn.Module):
         same = jax.nn.one_hot(x, v, dtype=bool)
         return edits.Edits(
             _rates(insert, inserted, no_end, anchors),
-            jnp.where(text, delete, IMPOSSIBLE),
+            jnp.where(text, delete, _tokens.IMPOSSIBLE),
             _rates(substitute, substituted, no_end | same, text),
         )
 
@@ -52,9 +50,9 @@ def _rates(
     where: Bool[Array, "b n"],
 ) -> Float[Array, "b n v"]:
     """The rate of a place, shared among the tokens that it can become."""
-    log_m = jax.nn.log_softmax(jnp.where(never, IMPOSSIBLE, logits), axis=-1)
+    log_m = jax.nn.log_softmax(jnp.where(never, _tokens.IMPOSSIBLE, logits), axis=-1)
     possible = where[..., None] & ~never
-    return jnp.where(possible, log_rate[..., None] + log_m, IMPOSSIBLE)
+    return jnp.where(possible, log_rate[..., None] + log_m, _tokens.IMPOSSIBLE)
 
 
 def edit_transformer(

@@ -11,8 +11,6 @@ from jaxtyping import Array, Float, Int
 from fmjax import types
 from fmjax.models import _common, _tokens, _transformer
 
-IMPOSSIBLE = -1e9  # the logarithm of no mass: finite, so that guidance may subtract two of them
-
 
 class _TokenTransformer(nn.Module):
     deterministic: bool
@@ -39,7 +37,7 @@ class _TokenTransformer(nn.Module):
 def carried(masses: Float[Array, "b n v"], x: Int[Array, "b n"]) -> Float[Array, "b n v"]:
     """Log-masses for a source of masks: what is no mask is x1 already, with certainty."""
     v = masses.shape[-1]
-    known = jnp.where(jax.nn.one_hot(x, v, dtype=bool), 0.0, IMPOSSIBLE)
+    known = jnp.where(jax.nn.one_hot(x, v, dtype=bool), 0.0, _tokens.IMPOSSIBLE)
     return jnp.where((x < v)[..., None], known, masses)
 
 

@@ -49,8 +49,7 @@ def adaptive_ctmc(
 
     def moved(t: Any, s: Any, x: Any, m: Any) -> Array:
         """How many positions of an example jump from t to s, of the one where most do."""
-        stays = bridge.advance(t, s, x, m)
-        stays = jnp.take_along_axis(stays, x[..., None], axis=-1)[..., 0]
+        stays = tokens.at(bridge.advance(t, s, x, m), x)
         return jnp.where(held.known, 0.0, 1 - stays).reshape(len(x), -1).sum(axis=1).max()
 
     def until(t: Any, x: Any, m: Any) -> Array:

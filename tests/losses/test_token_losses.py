@@ -14,7 +14,8 @@ from fmjax.losses.autoregressive import autoregressive
 from fmjax.losses.discrete_flow_matching import discrete_flow_matching
 from fmjax.losses.generalised_kl import generalised_kl
 from fmjax.metrics.token_nll import token_nll
-from fmjax.models.token_transformer import IMPOSSIBLE, carried, token_transformer
+from fmjax.models._tokens import IMPOSSIBLE
+from fmjax.models.token_transformer import carried, token_transformer
 from fmjax.types import Batch, Nets
 
 KEY = jax.random.key(0)
