@@ -72,7 +72,7 @@ def assemble(config: dict[str, Any], codec: codecs.Codec | None = None) -> Parts
     }
     objective, sampler = build("loss", **offered), build("sampler", **offered)
     _warn_of_pairs(config, sampler, model, datas[0])
-    _check_masks(config, sampler, source)
+    _check_masks(config, {"sampler": sampler, "loss": objective}, source)
 
     codecs.check_size(codec, datas[0].encoded)
 
@@ -141,14 +141,15 @@ def _warn_of_pairs(config: Mapping[str, Any], sampler: Any, model: Any, data: Da
         )
 
 
-def _check_masks(config: Mapping[str, Any], sampler: Any, source: Any) -> None:
-    """Raise where a sampler replaces masks and the source has none."""
-    needs = getattr(getattr(sampler, "func", sampler), "needs_masks", False)
-    if needs and getattr(source, "func", source) is not sources.mask:
-        raise ConfigError(
-            f"config.sampler ({config['sampler']['bind']}) replaces masks, and config.source is "
-            f"{config['source']}: give dict(bind='fmjax.sources:mask'), or another sampler"
-        )
+def _check_masks(config: Mapping[str, Any], parts: Mapping[str, Any], source: Any) -> None:
+    """Raise where a sampler or a loss replaces masks and the source has none."""
+    for field, part in parts.items():
+        needs = getattr(getattr(part, "func", part), "needs_masks", False)
+        if needs and getattr(source, "func", source) is not sources.mask:
+            raise ConfigError(
+                f"config.{field} ({config[field]['bind']}) replaces masks, and config.source is "
+                f"{config['source']}: give dict(bind='fmjax.sources:mask'), or another {field}"
+            )
 
 
 def build_data(config: Mapping[str, Any], **options: Any) -> list[Data]:

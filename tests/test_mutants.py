@@ -60,6 +60,24 @@ MUTANTS = {
         "x0=None if batch.x0 is None else batch.x0[: len(rows)])",
         "tests/data/test_in_memory.py",
     ),
+    "a bound that leaves out what a jump costs": (
+        "fmjax/tokens.py",
+        "0.0, 1 + at(log_m, x1)",
+        "0.0, at(log_m, x1)",
+        "tests/losses/test_token_losses.py::test_the_weighted_cross_entropy_of_masks_is_the_bound",
+    ),
+    "positions that never jump": (
+        "fmjax/tokens.py",
+        "left = ((1 - kappa(s, x)) / (1 - kappa(t, x))) ** total",
+        "left = (1 - kappa(s, x)) ** total",
+        "tests/samplers/test_token_samplers.py",
+    ),
+    "a teacher's step from a time of its own": (
+        "fmjax/losses/self_distillation.py",
+        "for more in (0, 1)",
+        "for more in (1, 1)",
+        "tests/losses/test_token_losses.py",
+    ),
     "micro-batches weighed equally": (
         "fmjax/train.py",
         "return sums[\"loss\"], (sums, jnp.sum(weight))",

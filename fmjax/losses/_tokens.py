@@ -15,13 +15,17 @@ Fixed = Callable[[PRNGKey, Int[Array, "b *n"]], Bool[Array, "b *n"]]
 
 
 class Noised(NamedTuple):
-    """A batch at times t: `known` are the positions that were given, and are x1's."""
+    """A batch at times t: `known` are the positions that were given, and are x1's.
+
+    `cond`: what the net was told, after dropping.
+    """
 
     t: Float[Array, " b"]
     x: Int[Array, "b *n"]
     x1: Int[Array, "b *n"]
     log_m: Float[Array, "b *n v"]
     known: Bool[Array, "b *n"] | None
+    cond: Any
 
 
 def noised(
@@ -53,11 +57,11 @@ def noised(
         )
     # log-masses stay what they are, and a net of plain logits learns, too
     log_m = jax.nn.log_softmax(log_m.astype(jnp.float32), axis=-1)
-    return Noised(t, x, batch.x1, log_m, known)
+    return Noised(t, x, batch.x1, log_m, known, cond)
 
 
 def mean(each: Float[Array, "b *n"], known: Bool[Array, "b *n"] | None) -> Float[Array, " b"]:
-    """The mean over an example's positions, but for those that were given."""
+    """The mean over an example's positions, but for those that were given; 0 where all were."""
     rows = each.reshape(each.shape[0], -1)
     if known is None:
         return rows.mean(axis=1)

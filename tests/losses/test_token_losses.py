@@ -13,6 +13,7 @@ from fmjax.data.in_memory import in_memory
 from fmjax.losses.autoregressive import autoregressive
 from fmjax.losses.discrete_flow_matching import discrete_flow_matching
 from fmjax.losses.generalised_kl import generalised_kl
+from fmjax.losses.self_distillation import self_distillation
 from fmjax.metrics.token_nll import token_nll
 from fmjax.models._tokens import IMPOSSIBLE
 from fmjax.models.token_transformer import carried, token_transformer
@@ -80,6 +81,68 @@ def test_conditions_are_dropped_and_shapes_checked():
     value("bound", "mask", net, batch, drop=0.25, null=np.int32(1))
     with pytest.raises(ValueError, match="one log-mass for each token"):
         value("bound", "mask", lambda t, x, c=None, *, key=None: x.astype(jnp.float32))
+
+
+def distilled(student, teacher, **options):
+    bridge, source, _, _ = CASES["mask"]
+    loss, _ = self_distillation(
+        Nets(student, None, None, teacher), KEY, BATCH, bridge=bridge, source=source, **options
+    )
+    return float(loss.mean())
+
+
+def constant(t, x, cond=None, *, key=None):
+    return jnp.log(jnp.full((*x.shape, toy.V), 1 / toy.V))
+
+
+def test_one_small_step_of_the_teacher_is_its_masses():
+    _, source, law, path = CASES["mask"]
+    exact = toy.net(law, path)
+    assert distilled(exact, exact, steps=4, inner=1) == pytest.approx(0, abs=1e-6)
+    x0 = source(KEY, BATCH.x1)
+    p = jnp.exp(exact(0.0, x0[:1])[0])
+    wanted = jnp.sum(p * jnp.log(p * toy.V), axis=-1).mean()
+    assert distilled(constant, exact, steps=1, inner=1) == pytest.approx(float(wanted), rel=1e-4)
+
+
+def test_the_student_of_an_exact_teacher_is_itself_and_sees_several_steps():
+    _, _, law, path = CASES["mask"]
+    exact = toy.net(law, path)
+    tilt = jnp.asarray([0.5, -0.3, 0.0, -0.2])
+    least = distilled(exact, exact, steps=2, inner=8)
+    assert least > 0.01  # the targets know more than x_t, and differ from chain to chain
+    for change in (lambda m: 0.8 * m, lambda m: 1.2 * m, lambda m: m + tilt[None, None]):
+        other = lambda t, x, c=None, *, key=None, f=change: f(exact(t, x))  # noqa: E731
+        assert distilled(other, exact, steps=2, inner=8) > least + 5e-4
+
+
+def test_a_student_learns_what_its_teacher_says_later():
+    """A teacher of two opinions, before and after t = 1/2, whose chain has both."""
+    early, late = jnp.log(jnp.asarray([[0.7, 0.1, 0.1, 0.1], [0.1, 0.1, 0.1, 0.7]]))
+
+    def teacher(t, x, cond=None, *, key=None):
+        said = jnp.where(jnp.reshape(t, (-1, 1, 1)) < 0.5, early, late)
+        return jnp.broadcast_to(said, (*x.shape, toy.V))
+
+    def loss(share):
+        mixed = jnp.log(share * jnp.exp(early) + (1 - share) * jnp.exp(late))
+        student = lambda t, x, c=None, *, key=None: jnp.broadcast_to(mixed, (*x.shape, toy.V))  # noqa: E731
+        return distilled(student, teacher, steps=1, inner=2)
+
+    # half of the masks end in the first of two steps
+    assert min((0.3, 0.4, 0.5, 0.6, 0.7), key=loss) == 0.5
+
+
+def test_distillation_takes_the_guidance_of_its_teacher_and_needs_one():
+    _, _, law, path = CASES["mask"]
+    exact = toy.net(law, path)
+    doubled = lambda net: lambda t, x, c=None, *, key=None: 2 * net(t, x)  # noqa: E731
+    sharp = lambda t, x, c=None, *, key=None: jax.nn.log_softmax(2 * exact(t, x))  # noqa: E731
+    assert distilled(sharp, exact, guidance=doubled, inner=1) == pytest.approx(0, abs=1e-6)
+    with pytest.raises(ValueError, match=r"give config\.teacher"):
+        distilled(exact, None)
+    with pytest.raises(ValueError, match="inner=0"):
+        distilled(exact, exact, inner=0)
 
 
 def causal(t, x, cond=None, *, key=None):
