@@ -1,4 +1,4 @@
-"""Reviews of films, fresh or rotten as one asks, character by character, out of masks.
+"""Reviews of films, fresh or rotten as one asks, by pieces of words, out of masks.
 
     pip install --no-deps -r configs/requirements-nodeps.txt
     python launch.py --config=configs/text_films.py --workdir=runs/text_films
@@ -21,18 +21,16 @@ def get_config():
     config.seed = 0
     config.steps = 3000
     config.steps_per_call = 10  # alone, a step spends a third of its CPU time on fresh memory
-    config.batch_size = 16
+    config.batch_size = 48
     config.log_every = 100
     config.save_every = 1000
     config.ema = (0.999,)
     config.clip_norm = 1.0
 
     config.codec = dict(
-        name="fmjax.text:characters",
-        alphabet=" !\"'(),-./0123456789:;?abcdefghijklmnopqrstuvwxyz",
-        end=True,
+        name="fmjax.text:bpe", corpus=dict(bind="fmjax.data.films:texts"), vocabulary=1024
     )
-    config.data = dict(name="fmjax.data.films:films", length=256)
+    config.data = dict(name="fmjax.data.films:films", length=80)
     config.source = dict(bind="fmjax.sources:mask")
     config.bridge = dict(name="fmjax.tokens:mixture")
     config.model = dict(
@@ -82,7 +80,7 @@ def get_config():
     config.pictures = dict(samples=dict(bind="fmjax.page:page"))
     config.tiny = (
         "steps=4", "steps_per_call=2", "log_every=2", "save_every=2", "batch_size=16",
-        "data.length=32", "model.width=16", "model.depth=1", "model.heads=2",
+        "data.length=32", "codec.vocabulary=300", "model.width=16", "model.depth=1", "model.heads=2",
         "sampler.steps=3", "sample_chunk=16", "evaluators.bound.n=16", "evaluators.bound.draws=2",
         "evaluators.classifier.fit=test", "evaluators.classifier.n=16", "evaluators.diversity.n=16",
         "evaluators.copied.train=test", "evaluators.copied.n=16", "evaluators.entropy.n=16",
