@@ -80,7 +80,8 @@ def get_config():
     config.pictures = dict(samples=dict(bind="fmjax.page:page"))
     config.tiny = (
         "steps=4", "steps_per_call=2", "log_every=2", "save_every=2", "batch_size=16",
-        "data.length=32", "codec.vocabulary=300", "model.width=16", "model.depth=1", "model.heads=2",
+        "data.length=32", "codec.vocabulary=300",
+        "model.width=16", "model.depth=1", "model.heads=2",
         "sampler.steps=3", "sample_chunk=16", "evaluators.bound.n=16", "evaluators.bound.draws=2",
         "evaluators.classifier.fit=test", "evaluators.classifier.n=16", "evaluators.diversity.n=16",
         "evaluators.copied.train=test", "evaluators.copied.n=16", "evaluators.entropy.n=16",

@@ -99,17 +99,20 @@ def compose(
             "one part, and in nested all of them, once each, or none"
         )
 
-    def on(t: Any, x: Any, cond: Any, *, key: Any, **kw: Any) -> Array:
+    def on(t: Any, x: Any, cond: Any, *, key: Any, **kw: Any) -> Any:
         absent = _rows(null, cond, x.shape[0])
         kept = [names[:i] if nested else names[i - 1 : i] for i in range(len(names) + 1)]
         conds = [_only(cond, absent, names, k if i else ()) for i, k in enumerate(kept)]
-        base, *others = _together(net, t, x, conds, key=key, **kw)
-        before = [base, *others[:-1]] if nested else [base] * len(others)
-        pairs = zip(names, others, before, strict=True)
-        total = sum((_per_example(scales[n], v) * (v - u) for n, v, u in pairs), start=base)
-        return total.astype(base.dtype)
 
-    def composed(t: Any, x: Any, cond: Any = None, *, key: Any = None, **kw: Any) -> Array:
+        def total(base: Array, *others: Array) -> Array:
+            before = [base, *others[:-1]] if nested else [base] * len(others)
+            pairs = zip(names, others, before, strict=True)
+            terms = (_per_example(scales[n], v) * (v - u) for n, v, u in pairs)
+            return sum(terms, start=base).astype(base.dtype)
+
+        return jax.tree.map(total, *_together(net, t, x, conds, key=key, **kw))
+
+    def composed(t: Any, x: Any, cond: Any = None, *, key: Any = None, **kw: Any) -> Any:
         missing = [n for n in names if not isinstance(cond, Mapping) or n not in cond]
         if missing:
             had = sorted(cond) if isinstance(cond, Mapping) else "no parts"
@@ -122,8 +125,8 @@ def compose(
             return jax.lax.cond(
                 inside, lambda: on(t, x, cond, **options), lambda: net(t, x, cond, **options)
             )
-        at = jnp.reshape(inside, (-1,) + (1,) * (x.ndim - 1))
-        return jnp.where(at, on(t, x, cond, key=key, **kw), net(t, x, cond, key=key, **kw))
+        both = on(t, x, cond, key=key, **kw), net(t, x, cond, key=key, **kw)
+        return jax.tree.map(lambda v, u: jnp.where(_per_example(inside, v), v, u), *both)
 
     return composed
 
@@ -143,7 +146,7 @@ def blend(net: Net, *, other: PyTree, amount: Scale) -> Net:
     if isinstance(amount, int | float) and amount == 0:
         return net
 
-    def blended(t: Any, x: Any, cond: Any = None, *, key: Any = None, **kw: Any) -> Array:
+    def blended(t: Any, x: Any, cond: Any = None, *, key: Any = None, **kw: Any) -> Any:
         b = x.shape[0]
         if isinstance(other, Mapping) and isinstance(cond, Mapping):
             unknown = sorted(set(other) - set(cond))
@@ -155,8 +158,10 @@ def blend(net: Net, *, other: PyTree, amount: Scale) -> Net:
         else:
             new = _many(other, cond, b)
 
-        v, far = _together(net, t, x, [cond, new], key=key, **kw)
-        return (v + _per_example(amount, v) * (far - v)).astype(v.dtype)
+        def between(v: Array, far: Array) -> Array:
+            return (v + _per_example(amount, v) * (far - v)).astype(v.dtype)
+
+        return jax.tree.map(between, *_together(net, t, x, [cond, new], key=key, **kw))
 
     return blended
 

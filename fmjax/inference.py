@@ -1,6 +1,5 @@
 """What a trained run is used for: loading it in a notebook, sampling it, evaluating it again."""
 
-import functools
 import inspect
 import json
 import os
@@ -11,11 +10,20 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from fmjax import assemble, checkpoint, codecs, evaluate, judge, pictures, record, settings, train
-from fmjax import config as configs
+from fmjax import (
+    assemble,
+    checkpoint,
+    codecs,
+    evaluate,
+    judge,
+    keeping,
+    pictures,
+    record,
+    settings,
+    train,
+)
 from fmjax.assemble import Parts
 from fmjax.config import ConfigError
-from fmjax.samplers import inpaint, partial
 from fmjax.types import Batch, Data, Params
 
 SAID = 16  # texts that are printed, of however many
@@ -92,9 +100,9 @@ def load(
             return samples(n)
         wanted, draw = samples.conditions(n), judge.Draw(parts, params, key)
         if given is None:
-            x1 = edited(parts, draw, n, wanted, image=image, mask=mask, strength=strength)
+            x1 = keeping.edited(parts, draw, n, wanted, image=image, mask=mask, strength=strength)
         elif image is None:
-            x1 = completed(parts, draw, n, wanted, given)
+            x1 = keeping.completed(parts, draw, n, wanted, given)
         else:
             raise ConfigError("an image, or what is given to the codec to read: not both")
         return Batch(x1, wanted)
@@ -104,59 +112,6 @@ def load(
     return Loaded(
         net, sample, parts.codec, data, parts.model, params, parts.config, parts.pictures, draw
     )
-
-
-def edited(
-    parts: Parts, draw: judge.Draw, n: int, cond: Any, *, image: Any, mask: Any, strength: Any
-) -> np.ndarray:
-    """`n` variants of an image, or of `n`: partly noised, or painted where the mask is true."""
-    if parts.config["bridge"]:
-        raise ConfigError(
-            "images are noised along the run's path, and this run has a bridge with noise of its "
-            "own (config.bridge)"
-        )
-    if mask is not None and strength is not None:
-        raise ConfigError("strength is for whole images: leave out it or the mask")
-    path = configs.build(parts.config["path"], "config.path")
-    spec, image = parts.datas[0].spec.x1, np.asarray(image)
-    if image.shape not in (spec.shape, (n, *spec.shape)):
-        raise ConfigError(
-            f"the image has shape {list(image.shape)}, those of this run have {list(spec.shape)} "
-            "(height, width, channels): resize or crop it, and match its colours"
-        )
-    many = np.broadcast_to(image, (n, *spec.shape)).astype(spec.dtype)
-    rows = {"image": np.asarray(parts.codec.encode(many))}
-    if mask is None:
-        options = {"strength": 0.6 if strength is None else strength, "sampler": draw.sampler}
-        if not 0 < options["strength"] <= 1:
-            raise ConfigError(f"strength {strength}: expected above 0 (the image) to 1 (all noise)")
-        sampler = functools.partial(partial.partial, path=path, **options)
-        return draw(n, cond, sampler=sampler, rows=rows)
-    mask = np.asarray(mask).astype(bool)
-    if mask.shape != spec.shape[:2]:
-        raise ConfigError(
-            f"the mask has shape {list(mask.shape)}, images have {list(spec.shape[:2])} (height, "
-            "width): resize it without smoothing, so that it stays black and white"
-        )
-    coarse = inpaint.fitted(mask, *rows["image"].shape[1:3])[:, :, None]
-    sampler = functools.partial(inpaint.inpaint, path=path, mask=coarse, repeats=4)
-    painted = draw(n, cond, sampler=sampler, rows=rows)
-    # a codec may change pixels that are known
-    return np.where(mask[None, :, :, None], painted, many)
-
-
-def completed(parts: Parts, draw: judge.Draw, n: int, cond: Any, given: str) -> np.ndarray:
-    """`n` examples that have what is given where it is known, and the rest from the model."""
-    codec = parts.codec
-    takes = inspect.signature(parts.sampler).parameters
-    if codec.read is None or not {"given", "known"} <= set(takes):
-        raise ConfigError(
-            f"given {given!r}: this run's codec reads nothing or its sampler keeps nothing. Text "
-            "runs do both, with fmjax.samplers.ctmc:ctmc; of images give --image and --mask"
-        )
-    x, known = _read(codec.read, given, parts.datas[0].spec.x1)
-    rows = {"given": np.tile(x, (n, 1)), "known": np.tile(known, (n, 1))}
-    return draw(n, cond, rows=rows, sampler=parts.sampler)
 
 
 def conditions(data: Data, cond: Any, n: int) -> Any:
@@ -262,7 +217,7 @@ def sample_run(
     words = [cond[i % len(cond)] for i in range(n)] if cond else None
     options = {
         "image": None if image is None else _in_data_space(loaded, image),
-        "mask": None if mask is None else _read(pictures.read_mask, mask),
+        "mask": None if mask is None else keeping.read(pictures.read_mask, mask),
         "strength": strength,
         "given": given,
     }
@@ -290,13 +245,6 @@ def sample_run(
     return 0
 
 
-def _read(reader: Callable[..., Any], *args: Any) -> Any:
-    try:
-        return reader(*args)
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
-
-
 def _ends(loaded: Loaded) -> tuple[float, float]:
     """Black and white in data space, the `low` and `high` that the config knows."""
     nodes = [loaded.config["codec"], *loaded.config["pictures"].values()]
@@ -313,7 +261,7 @@ def _ends(loaded: Loaded) -> tuple[float, float]:
 
 def _in_data_space(loaded: Loaded, file: str | os.PathLike[str]) -> np.ndarray:
     (low, high), spec = _ends(loaded), loaded.data.spec.x1
-    values = _read(pictures.read_image, file, spec.shape[-1]) * (high - low) + low
+    values = keeping.read(pictures.read_image, file, spec.shape[-1]) * (high - low) + low
     return np.round(values) if np.issubdtype(spec.dtype, np.integer) else values
 
 

@@ -24,7 +24,7 @@ LAYERS = {
     2: ["models", "guidance", "nets", "samplers", "shard", "checkpoint"],
     3: ["losses", "codecs", "text", "likelihood", "metrics", "data", "pretrained"],
     4: ["train", "evaluate", "loop", "record", "pictures", "page"],
-    5: ["assemble", "judge", "settings", "inference", "reflow", "latents", "run"],
+    5: ["assemble", "judge", "settings", "keeping", "inference", "reflow", "latents", "run"],
 }
 # within a layer: what may import what
 ALLOWED = {
@@ -50,6 +50,9 @@ ALLOWED = {
     ("run", "inference"),
     ("inference", "assemble"),
     ("inference", "judge"),
+    ("inference", "keeping"),
+    ("keeping", "assemble"),
+    ("keeping", "judge"),
     ("inference", "settings"),
     ("reflow", "assemble"),
     ("reflow", "inference"),

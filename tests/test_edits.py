@@ -293,3 +293,20 @@ def test_guidance_is_of_every_rate():
     assert isinstance(found, edits.Edits)
     for a, like in zip(found, rates, strict=True):
         np.testing.assert_allclose(jnp.exp(a), np.full((3, *like.shape[1:]), 4 / 3), rtol=1e-5)
+
+
+def test_rates_of_edits_are_composed_and_blended():
+    kinds = jnp.log(jnp.array([2.0, 3.0]))
+
+    def net(t, x, cond, *, key=None):
+        log_rate = kinds[cond["kind"]]
+        return edits.Edits(log_rate[:, None, None], log_rate[:, None], log_rate[:, None, None])
+
+    x, t = jnp.zeros((3, 1), jnp.int32), jnp.array([0.1, 0.5, 0.9])
+    cond, null = {"kind": jnp.zeros(3, jnp.int32)}, {"kind": np.int32(1)}
+    composed = guidance.compose(net, null=null, scales={"kind": 2.0}, interval=(0.4, 0.6))
+    blended = guidance.blend(net, other=null, amount=0.5)
+    for a in composed(t, x, cond):
+        np.testing.assert_allclose(jnp.exp(a).reshape(-1), [2, 4 / 3, 2], rtol=1e-5)
+    for a in blended(t, x, cond):
+        np.testing.assert_allclose(jnp.exp(a).reshape(-1), np.sqrt(6), rtol=1e-5)

@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import stages
 import tiny
 
 import fmjax
-from fmjax import assemble, page, pictures, settings
+from fmjax import assemble, page, pictures, reflow, settings
 from fmjax.config import ConfigError
 from fmjax.types import Batch
 
@@ -101,6 +102,13 @@ def test_a_page_has_the_texts_under_their_classes(run):
             ["source=fmjax.sources:uniform_tokens", "sampler=fmjax.samplers.confidence:confidence"],
             "replaces masks",
         ),
+        (
+            [
+                "source=fmjax.sources:uniform_tokens",
+                "loss=fmjax.losses.self_distillation:self_distillation",
+            ],
+            r"config\.loss .* replaces masks",
+        ),
     ],
 )
 def test_what_belongs_to_numbers_is_refused_with_the_remedy(changes, words):
@@ -115,6 +123,22 @@ def test_tokens_need_a_bridge_of_tokens():
     small = settings.load_config(path, stages.changes(path)) | {"bridge": {}}
     with pytest.raises(ValueError, match=r"fmjax\.tokens:mixture"):
         stepped(small)
+
+
+def test_a_second_stage_trains_on_the_pairs_of_a_first(tmp_path):
+    """Rectified discrete flows: x0 is the noise that the chain made x1 of."""
+    first = shutil.copytree(stages.trained("text_uniform"), tmp_path / "first")
+    path, second = stages.CONFIGS / "text_uniform.py", tmp_path / "second"
+    pairs = ("data=fmjax.reflow:reflow", f"data.run={first}", "data.n=32", "data_dir=" + str(
+        settings.read_workdir(first)["data_dir"]), f"init_from={first}")  # fmt: skip
+    changes = (*stages.changes(path), *pairs)
+    own = [c for c in changes if not c.startswith("data.length")]
+    assert tiny.launched(second, *own, config=path, flags=("--no-cache",)) == 0
+    data = reflow.reflow(run=first, n=32, batch_size=16)
+    batch = data.take("train", None)
+    assert batch.x0.shape == batch.x1.shape == (32, 16)
+    assert 0 <= batch.x0.min() <= batch.x0.max() < 27
+    assert (batch.x0 == batch.x1).mean() < 0.5
 
 
 def stepped(config):

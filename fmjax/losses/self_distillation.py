@@ -37,7 +37,7 @@ def self_distillation(
     student: what is learned is where they do not; positions stay independent within a step.
     `guidance`: of the teacher, such as `fmjax.guidance:classifier_free`, which the student then
     has within. For the source of masks. Costs `inner` evaluations of the teacher more than a step.
-    Deschenaux & Gulcehre 2024 (2410.21035), algorithm 2. In nats for each mask. ValueError: no
+    Deschenaux & Gulcehre 2024 (2410.21035). In nats for each mask. ValueError: no
     teacher; fewer than 1 of either step.
     """
     if nets.teacher is None:
