@@ -19,7 +19,7 @@ from ml_collections import ConfigDict
 def get_config():
     config = ConfigDict()
     config.seed = 0
-    config.steps = 3000
+    config.steps = 2000
     config.steps_per_call = 10  # alone, a step spends a third of its CPU time on fresh memory
     config.batch_size = 16
     config.log_every = 100

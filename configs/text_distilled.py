@@ -1,15 +1,24 @@
-"""configs/text_wiki.py's net, taught to draw in 16 steps what it draws in 32, and again.
+"""configs/text_wiki.py's net, taught to draw in 16 steps what it draws in 32.
 
     pip install --no-deps -r configs/requirements-nodeps.txt
     python launch.py --config=configs/text_wiki.py --workdir=runs/text_wiki
     python launch.py --config=configs/text_distilled.py --workdir=runs/text_distilled
 
-The net begins as its teacher and learns what the teacher sees two small steps later. Another round
-with `--config.teacher=runs/text_distilled --config.init_from=runs/text_distilled
---config.loss.steps=8 --config.sampler.steps=8` halves the steps once more. The samples are compared
-with the teacher's by `python experiments/text_sampling.py --workdir=runs/text_distilled`.
+Half of the steps once more, in a round of its own:
 
-Hardware: any; measured on 2 CPU cores.
+    python launch.py --config=configs/text_distilled.py --workdir=runs/text_distilled_8 \\
+        --config.teacher=runs/text_distilled --config.init_from=runs/text_distilled \\
+        --config.loss.steps=8 --config.sampler.steps=8
+
+The teacher's texts and the finished student's, judged alike:
+
+    python experiments/text_sampling.py --samplers ctmc --nfe 16 32
+    python experiments/text_sampling.py --samplers ctmc --nfe 16 --workdir=runs/text_distilled \\
+        --out=runs/text_sampling_distilled
+
+Its bound is asked at all times, and the net knew but 16 of them: no likelihood to compare.
+
+Hardware: any.
 Time: not yet run at this size.
 Result: not yet run at this size.
 Measured: not yet.

@@ -141,9 +141,9 @@ def _warn_of_pairs(config: Mapping[str, Any], sampler: Any, model: Any, data: Da
         )
 
 
-def _check_masks(config: Mapping[str, Any], parts: Mapping[str, Any], source: Any) -> None:
+def _check_masks(config: Mapping[str, Any], built: Mapping[str, Any], source: Any) -> None:
     """Raise where a sampler or a loss replaces masks and the source has none."""
-    for field, part in parts.items():
+    for field, part in built.items():
         needs = getattr(getattr(part, "func", part), "needs_masks", False)
         if needs and getattr(source, "func", source) is not sources.mask:
             raise ConfigError(

@@ -217,7 +217,7 @@ def sample_run(
     words = [cond[i % len(cond)] for i in range(n)] if cond else None
     options = {
         "image": None if image is None else _in_data_space(loaded, image),
-        "mask": None if mask is None else keeping.read(pictures.read_mask, mask),
+        "mask": None if mask is None else keeping.readable(pictures.read_mask, mask),
         "strength": strength,
         "given": given,
     }
@@ -261,7 +261,7 @@ def _ends(loaded: Loaded) -> tuple[float, float]:
 
 def _in_data_space(loaded: Loaded, file: str | os.PathLike[str]) -> np.ndarray:
     (low, high), spec = _ends(loaded), loaded.data.spec.x1
-    values = keeping.read(pictures.read_image, file, spec.shape[-1]) * (high - low) + low
+    values = keeping.readable(pictures.read_image, file, spec.shape[-1]) * (high - low) + low
     return np.round(values) if np.issubdtype(spec.dtype, np.integer) else values
 
 

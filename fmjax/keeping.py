@@ -62,12 +62,12 @@ def completed(parts: Parts, draw: judge.Draw, n: int, cond: Any, given: str) -> 
             f"given {given!r}: this run's codec reads nothing or its sampler keeps nothing. Text "
             "runs do both, with fmjax.samplers.ctmc:ctmc; of images give --image and --mask"
         )
-    x, known = read(codec.read, given, parts.datas[0].spec.x1)
+    x, known = readable(codec.read, given, parts.datas[0].spec.x1)
     rows = {"given": np.tile(x, (n, 1)), "known": np.tile(known, (n, 1))}
     return draw(n, cond, rows=rows, sampler=parts.sampler)
 
 
-def read(reader: Callable[..., Any], *args: Any) -> Any:
+def readable(reader: Callable[..., Any], *args: Any) -> Any:
     """`reader(*args)`, of what a user wrote or drew: its ValueError is a ConfigError."""
     try:
         return reader(*args)

@@ -31,7 +31,8 @@ def page(
     for i, row in enumerate(np.asarray(batch.x1)[:n]):
         title = [f"[{_named(data.names, batch.cond, i)}]"] if data.names else []
         lines += [*title, *(textwrap.wrap(codec.write(row), width) or [""]), ""]
-    figure = pictures.blank(figsize=(width * 0.075 + 0.4, len(lines) * 0.17 + 0.3), dpi=150)
+    # inches of a letter and a line: 0.60 and 1.19 times 8 points
+    figure = pictures.blank(figsize=(width * 0.067 + 0.4, len(lines) * 0.132 + 0.4), dpi=150)
     left, top = 0.2 / figure.get_figwidth(), 1 - 0.2 / figure.get_figheight()
     # no mathematics: a text may have dollars
     options = {"family": "monospace", "fontsize": 8, "va": "top", "parse_math": False}

@@ -17,8 +17,9 @@ W2 between 1,000 samples and 1,000 real points (0.43 between two real draws), on
 The second took 45 s on 2 CPU cores, its pairs included.
 
 Any config can be the second stage; its source and codec have to be the first run's, its path
-`linear`, and it has no coupling: the pairs are one. To reflow again, name `runs/moons_reflow`.
-The first run's directory stays part of the second: it holds the pairs and the real data's config.
+`linear` (of tokens, its bridge a mixture), and it has no coupling: the pairs are one. To reflow
+again, name `runs/moons_reflow`. The first run's directory stays part of the second: it holds the
+pairs and the real data's config.
 Liu et al. 2022 (2209.03003), algorithm 1.
 """
 
@@ -95,7 +96,9 @@ def reflow(
     source, codec: those of the second run, which are checked against the first's.
 
     Several processes draw together; the first writes, so all have to see the directory.
-    Not for samplers with noise of their own: x1 has to be a function of x0.
+    Of numbers, not for samplers with noise of their own: x1 has to be a function of x0. Of tokens
+    what a chain draws is part of the pair (Yoo et al. 2025, 2507.15897), but for `churn` and
+    `correctors`, which draw x0 anew; of masks x0 tells nothing.
     """
     workdir = Path(run).expanduser()
     config = settings.read_workdir(workdir, changes)

@@ -103,6 +103,28 @@ def test_one_small_step_of_the_teacher_is_its_masses():
     p = jnp.exp(exact(0.0, x0[:1])[0])
     wanted = jnp.sum(p * jnp.log(p * toy.V), axis=-1).mean()
     assert distilled(constant, exact, steps=1, inner=1) == pytest.approx(float(wanted), rel=1e-4)
+    other = -jnp.mean(jnp.log(p * toy.V), axis=-1).mean()
+    found = distilled(constant, exact, steps=1, inner=1, reverse=True)
+    assert found == pytest.approx(float(other), rel=1e-4)
+
+
+def test_what_is_distilled_is_the_mean_over_masks():
+    said = jnp.log(jnp.asarray([0.7, 0.1, 0.1, 0.1]))
+    teacher = lambda t, x, c=None, *, key=None: jnp.broadcast_to(said, (*x.shape, toy.V))  # noqa: E731
+    each = float(jnp.sum(jnp.exp(said) * (said + jnp.log(toy.V))))
+    # t is 0 or a half, where a quarter of the pairs have no mask left
+    share = (1 + 3 / 4) / 2
+    assert distilled(constant, teacher, steps=2) == pytest.approx(each * share, rel=0.01)
+
+
+def test_a_teacher_has_no_gradient():
+    def loss(scale):
+        bridge, source, law, path = CASES["mask"]
+        teacher = lambda t, x, c=None, *, key=None: scale * toy.net(law, path)(t, x)  # noqa: E731
+        nets = Nets(constant, None, None, teacher)
+        return self_distillation(nets, KEY, BATCH, bridge=bridge, source=source)[0].mean()
+
+    assert jax.grad(loss)(1.0) == 0
 
 
 def test_the_student_of_an_exact_teacher_is_itself_and_sees_several_steps():
@@ -139,6 +161,9 @@ def test_distillation_takes_the_guidance_of_its_teacher_and_needs_one():
     doubled = lambda net: lambda t, x, c=None, *, key=None: 2 * net(t, x)  # noqa: E731
     sharp = lambda t, x, c=None, *, key=None: jax.nn.log_softmax(2 * exact(t, x))  # noqa: E731
     assert distilled(sharp, exact, guidance=doubled, inner=1) == pytest.approx(0, abs=1e-6)
+    more = lambda net: lambda t, x, c=None, *, key=None: net(t, x) + 3.0  # noqa: E731
+    plain = distilled(constant, exact, inner=2)
+    assert distilled(constant, exact, guidance=more, inner=2) == pytest.approx(plain, rel=1e-5)
     with pytest.raises(ValueError, match=r"give config\.teacher"):
         distilled(exact, None)
     with pytest.raises(ValueError, match="inner=0"):
