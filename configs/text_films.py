@@ -58,7 +58,7 @@ def get_config():
         consistent_rms=0.2,
         muon_weight_dimension_numbers=dict(bind="fmjax.optimizers:matrices"),
     )
-    config.guidance = dict(bind="fmjax.guidance:classifier_free", scale=2.0)
+    config.guidance = dict(bind="fmjax.guidance:classifier_free", scale=6.0)
     config.sampler = dict(bind="fmjax.samplers.ctmc:ctmc", steps=64)
     config.sample_chunk = 128
     config.evaluators = dict(
