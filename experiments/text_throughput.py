@@ -12,7 +12,12 @@ bidirectional, with rotary positions, adaLN-Zero and normalised queries and keys
 a fused AdamW; `--compiled` adds `torch.compile`, which needs a C++ compiler.
 
 Each side has a process of its own, and all take turns; figures are medians of rounds, and ratios
-are taken round by round. CPU time is of all threads. Not yet run at full size on quiet cores.
+are taken round by round. CPU time is of all threads.
+
+Measured on 2 quiet cores, 5 rounds (2026-11, jax 0.12.0, torch 2.13.0): 10,970 tokens a second
+against 10,300, 1.09 of PyTorch's speed (1.13 in another call), with ten steps in a compiled call,
+as configs/text_wiki.py has them. With one (`--per-call 1`) 0.71: a third of its time goes into
+pages that the system hands out anew.
 """
 
 import argparse
@@ -29,7 +34,7 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
 
-EXPECTED = "at least 0.9 of PyTorch's speed (aim: 1.0)"
+EXPECTED = "at least PyTorch's speed, with ten steps a call"
 
 
 class Size(NamedTuple):
@@ -41,7 +46,7 @@ class Size(NamedTuple):
     length: int = 256
     batch: int = 16
     vocabulary: int = 27
-    per_call: int = 1  # steps in a compiled call of ours
+    per_call: int = 10  # steps in a compiled call of ours
 
 
 def ours(size):
