@@ -18,7 +18,23 @@ seconds:  for each text, in batches of `--chunk`, compilation left out
 precision "low" draws states by Gumbel's noise of float32, whose tail ends at 16.6: likelier texts
 than the model's (Zheng et al. 2024, 2409.02908). The rows of real text and of the judge's own
 samples are what to come near. Writes `table.md`, `results.json`, `texts.md` and `figure.png` into
---out. Not yet run at full size.
+--out.
+
+Measured on one CPU core (2026-11, jax 0.12.0; `--nfe 8 32 --samplers ctmc confidence --n 64`), bits
+per character of the judge and of the n-grams, entropy in bits, seconds a text:
+
+                             judge           n-gram  entropy  seconds
+    real text                1.908 ± 0.044   2.066   4.007
+    ctmc, NFE 8, high        4.099 ± 0.024   4.029   4.058    0.113
+    ctmc, NFE 32, high       3.638 ± 0.028   3.552   4.039    0.432
+    ctmc, NFE 32, low        3.603 ± 0.031   3.524   4.051    0.509
+    confidence, NFE 8, high  3.098 ± 0.026   3.101   3.793    0.144
+    confidence, NFE 32, high 2.135 ± 0.028   2.080   3.750    0.528
+    confidence, NFE 32, low  2.175 ± 0.027   2.148   3.758    0.529
+
+A text of 256 characters costs 14 to 17 ms for each evaluation. The surest first are near real text
+by the judges, at 0.26 bits less entropy: they are commoner words, not better text. Of 27 symbols
+none is so rare that the precision makes a difference. Not run: more evaluations, churn, adaptive.
 """
 
 import argparse
