@@ -7,7 +7,7 @@ Hardware: any; measured on 2 CPU cores.
 Time: 53 minutes for 7,000 steps there (2.2 a second, 9,000 characters), and 3 to draw and to judge.
 Result: seed 0, EMA 0.999: at most 2.353 ± 0.015 bits per character (968 held-out windows, 8 times
 each; ± the standard error over windows, that of the times is 0.003), where Kneser-Ney n-grams of
-the same text have 2.848 (order 3), 1.994 (5) and 1.811 (7): `python experiments/text_char.py`. On
+the same text have 2.861 (order 3), 2.025 (5) and 1.850 (7): `python experiments/text_char.py`. On
 the windows of training steps it was 4.12 (the entropy of letters) at step 200, 3.16 at 700, 2.79
 at 1,500, 2.50 at 3,300, 2.29 at the end. The samples are letters of English in words that mostly
 are none.

@@ -13,7 +13,6 @@ import numpy as np
 from fmjax import assemble, checkpoint, evaluate, inference, judge, loop, record, settings, train
 from fmjax.assemble import Parts
 from fmjax.config import ConfigError
-from fmjax.types import Params
 
 
 def check_workdir(workdir: Path, config: Mapping[str, Any], *, allow_changes: bool) -> None:
@@ -42,7 +41,7 @@ def train_run(
     check_workdir(workdir, config, allow_changes=allow_changes)
     began = time.monotonic()
     parts = inference.assembled(workdir, config, allow_changes=allow_changes)
-    parts = parts._replace(teacher=_teacher(parts))
+    parts = taught(parts)
     assemble.check_numbers(config, parts.parallel)
     generate = assemble.make_generate(parts)
     with _store(workdir, config, say) as store:
@@ -98,11 +97,11 @@ def _trained(done: loop.Done, start: int, seconds: float, workdir: Path) -> dict
     return training
 
 
-def _teacher(parts: Parts) -> tuple[Any, Params] | None:
-    """The model of another run and its weights, on the devices of this one."""
+def taught(parts: Parts) -> Parts:
+    """With the model of the run `config.teacher` and its weights, on the devices of this one."""
     config, own = parts.config, parts.codec.depends_on
     if config["teacher"] is None:
-        return None
+        return parts
     workdir = Path(config["teacher"])
     other, recorded = settings.read_workdir(workdir), settings.recorded_codec(workdir)
     named_alike = record.digest(other["codec"]) == record.digest(config["codec"])
@@ -115,8 +114,9 @@ def _teacher(parts: Parts) -> tuple[Any, Params] | None:
         )
     # the same codec, whatever the teacher's config would make of its names by now
     other |= {"parallel": config["parallel"], "codec": config["codec"]}
-    taught = assemble.assemble(other, parts.codec)
-    return taught.model, judge.of_seed(taught, inference.load_params(taught, workdir), 0)
+    whole = assemble.assemble(other, parts.codec)
+    params = judge.of_seed(whole, inference.load_params(whole, workdir), 0)
+    return parts._replace(teacher=(whole.model, params))
 
 
 def _store(workdir: Path, config: Mapping[str, Any], say: Callable[[str], None]) -> Any:

@@ -18,7 +18,19 @@ import pytest
 import stages
 
 import launch
-from fmjax import assemble, bridges, config, nets, paths, reading, settings, shard, sources, train
+from fmjax import (
+    assemble,
+    bridges,
+    config,
+    nets,
+    paths,
+    reading,
+    run,
+    settings,
+    shard,
+    sources,
+    train,
+)
 from fmjax.edits import Edits
 from fmjax.models.velocity_score import VelocityScore
 from fmjax.types import Batch, Nets, Point
@@ -157,11 +169,13 @@ def test_objective_is_one_finite_value_an_example_with_finite_gradients(parts):
     batch, params = batch_of(parts)._replace(), params_of(parts)
     encoded = parts.datas[0].encoded
     raw = batch if encoded else batch._replace(x1=parts.codec.decode(batch.x1))
+    other = run.taught(parts).teacher
+    teacher = other and train.bind(*other)
 
     @jax.jit
     def loss(params, key):
         net = train.bind(parts.model, params)
-        per_example, metrics = parts.objective(Nets(net, net, net), key, raw)
+        per_example, metrics = parts.objective(Nets(net, net, net, teacher), key, raw)
         assert per_example.shape == (len(batch.x1),)
         assert all(m.shape == per_example.shape for m in metrics.values())
         return per_example.sum()
@@ -278,12 +292,13 @@ def test_sampler_counts_its_calls_and_keeps_shape_and_device_independence(parts)
 def test_steps_are_equal_on_one_and_eight_devices_and_compile_once(path, data_dir):
     losses = []
     for devices in (1, 8):
-        parts = built(path, str(data_dir), f"parallel.devices={devices}")
+        parts = run.taught(built(path, str(data_dir), f"parallel.devices={devices}"))
         call, batches = assemble.make_call(parts), assemble.make_batches(parts)
         k_init, k_train, _ = assemble.keys(parts.config)
         state = parts.parallel.init(assemble.make_init(parts), k_init)
         for step in (0, 2, 4):
-            state, metrics = call(state, None, k_train, batches(step))
+            frozen = parts.teacher and parts.teacher[1]
+            state, metrics = call(state, frozen, k_train, batches(step))
         assert call._cache_size() == 1
         losses.append(np.asarray(metrics["loss"]))
     np.testing.assert_allclose(*losses, atol=1e-5)

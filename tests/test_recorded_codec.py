@@ -88,7 +88,7 @@ def test_a_teacher_has_the_codec_that_it_was_trained_with(trained):
         changes = ("codec=watched:of_a_file", f"codec.file={trained.with_name(weight)}")
         config = settings.load_config(tiny.FILE, (*changes, f"teacher={trained}"))
         student = trained.with_name("student")
-        return run._teacher(inference.assembled(student, config))
+        return run.taught(inference.assembled(student, config)).teacher
 
     with pytest.raises(ConfigError, match=r"made of the number 2… and the number 3…; a teacher"):
         teacher("weight")
