@@ -44,7 +44,7 @@ def test_processes_answer_through_their_pipes(experiment, monkeypatch, tmp_path)
         "    print([float(line), 1.0], flush=True)\n"
     )
     monkeypatch.setattr(experiment, "__file__", str(script))
-    table = experiment.main(["--rounds=2", "--steps=3", "--compiled", *TINY])
+    table = experiment.main(["--rounds=2", "--steps=3", "--per-call=1", "--compiled", *TINY])
     assert set(table) == {"fmjax", "PyTorch", "compiled"}
     assert table["fmjax"]["milliseconds"] == 3000
 
