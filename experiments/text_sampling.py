@@ -15,7 +15,7 @@ entropy:  of a text's characters, in bits, on average: real text's is the one to
 NFE:      that were made (an adaptive chain takes `length / NFE` jumps a step to come near)
 seconds:  for each text, in batches of `--chunk`, compilation left out
 
-precision "low" draws states by Gumbel's noise of float32, whose tail ends at 16.6: likelier texts
+precision "low" draws states by Gumbel's noise of float32, whose tail ends at 15.9: likelier texts
 than the model's (Zheng et al. 2024, 2409.02908). The rows of real text and of the judge's own
 samples are what to come near. Writes `table.md`, `results.json`, `texts.md` and `figure.png` into
 --out.

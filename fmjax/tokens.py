@@ -179,6 +179,11 @@ def categorical(
     return jax.random.categorical(key, logits, mode="high" if high else "low").astype(jnp.int32)
 
 
+def draw(key: PRNGKey, law: States, *, high: bool = True) -> Ids:
+    """A state of each position, from probabilities; `high`: as of `categorical`."""
+    return categorical(key, jnp.log(jnp.maximum(law, 0.0)), high=high)
+
+
 def with_mask(m: Masses) -> States:
     """The masses of all states: none of the mask, which no data have."""
     return jnp.pad(m, [(0, 0)] * (m.ndim - 1) + [(0, 1)])

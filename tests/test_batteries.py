@@ -296,8 +296,8 @@ def test_steps_are_equal_on_one_and_eight_devices_and_compile_once(path, data_di
         call, batches = assemble.make_call(parts), assemble.make_batches(parts)
         k_init, k_train, _ = assemble.keys(parts.config)
         state = parts.parallel.init(assemble.make_init(parts), k_init)
+        frozen = parts.teacher and parts.teacher[1]
         for step in (0, 2, 4):
-            frozen = parts.teacher and parts.teacher[1]
             state, metrics = call(state, frozen, k_train, batches(step))
         assert call._cache_size() == 1
         losses.append(np.asarray(metrics["loss"]))

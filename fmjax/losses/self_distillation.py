@@ -62,8 +62,7 @@ def self_distillation(
     for i, own in enumerate(jax.random.split(key_chain, inner)):
         t = at.t + i * small
         if i:
-            law = bridge.advance(t - small, t, x, jnp.exp(target))
-            x = tokens.categorical(own, jnp.log(jnp.maximum(law, 0.0)))
+            x = tokens.draw(own, bridge.advance(t - small, t, x, jnp.exp(target)))
         log_m = jax.nn.log_softmax(teacher(t, x, at.cond).astype(jnp.float32), axis=-1)
         target = jnp.where((x == mask)[..., None], log_m, target)
     target, masks = jax.lax.stop_gradient(target), at.x == mask

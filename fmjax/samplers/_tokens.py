@@ -8,7 +8,6 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PyTree
 
 from fmjax import tokens
-from fmjax.types import PRNGKey
 
 
 class Given(NamedTuple):
@@ -92,8 +91,3 @@ def nucleus(log_p: Float[Array, "b *n v"], share: float | int) -> Float[Array, "
     before = jnp.cumsum(jnp.exp(order), axis=-1) - jnp.exp(order)
     least = jnp.where(before < share, order, jnp.inf).min(axis=-1, keepdims=True)
     return jax.nn.log_softmax(jnp.where(log_p >= least, log_p, -1e9), axis=-1)
-
-
-def draw(key: PRNGKey, law: Float[Array, "b *n s"], *, high: bool) -> tokens.Ids:
-    """A state of each position, from probabilities."""
-    return tokens.categorical(key, jnp.log(jnp.maximum(law, 0.0)), high=high)

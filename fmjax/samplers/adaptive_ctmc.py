@@ -73,7 +73,7 @@ def adaptive_ctmc(
         s = until(t, x, m)
         last = (s >= 1 - 2.0**-BISECTIONS) | (n + 1 >= most)
         s = jnp.where(last, t, s)  # not used then, and a time that is valid
-        on = _tokens.draw(key_step, bridge.advance(t, s, x, m), high=high)
+        on = tokens.draw(key_step, bridge.advance(t, s, x, m), high=high)
         x = jnp.where(last, tokens.categorical(key_last, log_m, high=high), on)
         return jnp.where(last, 1.0, s), held.kept(x.astype(x0.dtype)), key, n + 1
 

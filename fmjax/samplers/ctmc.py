@@ -70,7 +70,7 @@ def ctmc(
         t, s, key = step
         key_step, key_churn, *keys = jax.random.split(key, 2 + correctors)
         log_m = of(t, x)
-        x = _tokens.draw(key_step, bridge.advance(t, s, x, jnp.exp(log_m)), high=high)
+        x = tokens.draw(key_step, bridge.advance(t, s, x, jnp.exp(log_m)), high=high)
         if churn:
             x = fresh(key_churn, t, s, x, log_m, churn)
         x = kept(x)
