@@ -32,7 +32,8 @@ NETWORKS = (
         "TorchCFM MNIST, classes", (28, 1),
         dict(model_channels=32, num_res_blocks=1, attention_resolutions=(1,), dropout=0,
              channel_mult=(1, 2, 2), num_classes=10),
-        dict(channels=32, multipliers=(1, 2, 2), blocks=1, attention=(1,), num_classes=10),
+        dict(channels=32, multipliers=(1, 2, 2), blocks=1, attention=(1,), num_classes=10,
+             norm_groups=32),
     ),
     (
         "Meta CIFAR-10", (32, 3),

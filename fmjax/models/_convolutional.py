@@ -24,7 +24,7 @@ UNIFORM = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 ZEROS = nn.initializers.zeros_init()
 
 # below these, the usual forms are as fast and compile sooner
-_PIXELS, _PRODUCTS, _LOGITS = 128, 100_000_000, 4_000_000
+PIXELS, PRODUCTS, LOGITS = 128, 100_000_000, 4_000_000
 
 
 def convolve(
@@ -44,7 +44,7 @@ def convolve(
     i, j, _, k = kernel.shape
     usual = padding is None or padding == _same(i, j)
     plain = usual and stride == 1 and i % 2 == 1 and j % 2 == 1 and min(i, j) > 1
-    large = h * w >= _PIXELS and b * h * w * i * j * c * k >= _PRODUCTS
+    large = h * w >= PIXELS and b * h * w * i * j * c * k >= PRODUCTS
     if plain and large and x.dtype in (jnp.float32, jnp.float64):
         return _large(x, kernel)
     return _native(x, kernel, stride, _same(i, j) if padding is None else padding)
@@ -178,6 +178,15 @@ class GroupNorm(nn.Module):
         return (h * (factor * scale[ones]) + bias[ones]).astype(dtype)
 
 
+def mixing_groups(channels: int, groups: int = 32) -> int:
+    """The largest number up to `groups` of equal groups of at least 2 channels, for `GroupNorm`.
+
+    A norm of one channel a group removes what was added to each channel before it.
+    """
+    shared = math.gcd(groups, channels)
+    return shared if shared < channels else channels // 2
+
+
 class Attention(nn.Module):
     """x + W attend(qkv(norm(x))), over the pixels of each image; W starts at zero.
 
@@ -221,7 +230,7 @@ def attend(
     There, the weights are not kept for the backward pass, but made anew.
     """
     b, n, heads, _ = q.shape
-    if b * heads * n * n < _LOGITS:
+    if b * heads * n * n < LOGITS:
         return _common.attend(q, k, v)
     return jax.lax.platform_dependent(q, k, v, cpu=_attend_by_image, default=_common.attend)
 

@@ -60,6 +60,7 @@ class _Block(nn.Module):
     channels: int
     dropout: float
     scale_shift_norm: bool
+    norm_groups: int | None
     dtype: Any
     resample: Callable[[Any], Any] = _unchanged
 
@@ -75,15 +76,16 @@ class _Block(nn.Module):
             scale, shift = jnp.split(c, 2, axis=-1)
             h = _common.modulate(self.norm("norm_out")(h), shift, scale)
         else:
-            h = self.norm("norm_out")(h + c)
+            groups = self.norm_groups or _convolutional.mixing_groups(self.channels)
+            h = self.norm("norm_out", groups)(h + c)
         h = nn.Dropout(self.dropout, deterministic=self.deterministic)(jax.nn.silu(h))
         h = self.convolution("conv_out", _convolutional.ZEROS)(h)
         if x.shape[-1] != self.channels:
             x = _common.dense(x, self.channels, name="skip", **options)
         return x + h
 
-    def norm(self, name: str) -> nn.Module:
-        return _convolutional.GroupNorm(dtype=self.dtype, name=name)
+    def norm(self, name: str, groups: int = 32) -> nn.Module:
+        return _convolutional.GroupNorm(groups, dtype=self.dtype, name=name)
 
     def convolution(self, name: str, init: Any) -> nn.Module:
         options = {"dtype": self.dtype, "kernel_init": init, "name": name}
@@ -103,6 +105,7 @@ class _UNet(nn.Module):
     resblock_updown: bool
     dropout: float
     scale_shift_norm: bool
+    norm_groups: int | None
     num_classes: _common.Classes
     time_scale: float | int
     patch: int
@@ -161,7 +164,7 @@ class _UNet(nn.Module):
         block, attention = _Block, _convolutional.Attention
         if self.remat:
             block, attention = (nn.remat(a, policy=self.policy) for a in (block, attention))
-        options = (self.dropout, self.scale_shift_norm, self.dtype, resample)
+        options = (self.dropout, self.scale_shift_norm, self.norm_groups, self.dtype, resample)
         name = at.name + suffix
         h = block(self.deterministic, at.channels, *options, name=name)(h, c)
         if at.attention:
@@ -205,6 +208,7 @@ def unet(
     resblock_updown: bool = False,
     dropout: float = 0.0,
     scale_shift_norm: bool = False,
+    norm_groups: int | None = None,
     num_classes: _common.Classes = None,
     time_scale: float | int = 1.0,
     patch: int = 1,
@@ -220,6 +224,9 @@ def unet(
     new_attention_order: how qkv divides into heads; it matters for others' weights alone
     conv_resample: convolutions, not means and copies, between levels; resblock_updown: blocks
     scale_shift_norm: the embedding of t and the condition scales, too, instead of only adding
+    norm_groups: of the norm that follows an added embedding. None: 32, or fewer, so that each has 2
+              channels. One of one channel would remove the embedding, and with it t and cond:
+              TorchCFM's 32 groups do so where a level has 32 channels, and its weights want 32 here
     time_scale: the fastest angular frequency of the features of t in [0, 1]; the peers' is 1
     patch:    squares of so many pixels become channels first, and pixels again at the end: the
               finest level, the dearest one, then has 1/patch² of the places
@@ -237,6 +244,13 @@ def unet(
         raise ValueError(f"patch={patch}: expected at least 1, the width of a square of pixels")
     _common.check_policy(remat, policy)
     down, up = layout(channels, multipliers, blocks, attention)
+    narrow = [m for m in multipliers if int(channels * m) < 2]
+    if narrow and not scale_shift_norm and norm_groups is None:
+        raise ValueError(
+            f"channels={channels} with multipliers={list(multipliers)}: {narrow[0]} leaves a level "
+            "of less than 2 channels, whose norm would remove t and the condition; expected at "
+            "least 2. Choose more channels, or scale_shift_norm=True."
+        )
     attending = {at.channels for at in (*down, *up, *_middle(up[0].channels)) if at.attention}
     divisor = head_channels or heads
     if any(width % divisor for width in attending):
@@ -249,6 +263,6 @@ def unet(
     options = (
         channels, tuple(multipliers), blocks, tuple(attention), heads, head_channels,
         new_attention_order, conv_resample, resblock_updown, dropout, scale_shift_norm,
-        num_classes, time_scale, patch, dtype, remat, policy,
+        norm_groups, num_classes, time_scale, patch, dtype, remat, policy,
     )  # fmt: skip
     return _common.model(lambda deterministic: _UNet(deterministic, *options))

@@ -40,7 +40,8 @@ def torchcfm_unet(
     sha256: the hash that the file must have
 
     What the names do not tell is yours to give to `unet` as it was trained: `heads` or
-    `head_channels`, `new_attention_order`, `scale_shift_norm`, and what resamples.
+    `head_channels`, `new_attention_order`, `scale_shift_norm`, and what resamples; and
+    `norm_groups=32` where a level has 32 channels or fewer, as in TorchCFM's MNIST example.
     FileNotFoundError, ValueError: no such file, or weights of another network.
     """
     what = "a TorchCFM U-Net"
