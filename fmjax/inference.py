@@ -154,7 +154,8 @@ def load_params(
     if which is not None and which not in decays:
         raise ConfigError(f"no EMA of decay {which}; the run kept {list(decays)}")
     name = None if which is None else str(which)
-    like = assemble.abstract_state(parts).params
+    state = assemble.abstract_state(parts)
+    like = state.params if name is None else state.ema[name]
     return checkpoint.load(workdir / "checkpoints", ema=name, step=step, like=like)
 
 

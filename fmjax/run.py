@@ -45,7 +45,7 @@ def train_run(
     assemble.check_numbers(config, parts.parallel)
     generate = assemble.make_generate(parts)
     with _store(workdir, config, say) as store:
-        start, state = _start(parts, store, say)
+        start, state = begin(parts, store, say)
         if start > config["steps"]:
             raise ConfigError(
                 f"{workdir} is at step {start}, beyond config.steps={config['steps']}; "
@@ -126,7 +126,8 @@ def _store(workdir: Path, config: Mapping[str, Any], say: Callable[[str], None])
         raise ConfigError(f"config.checkpoint: {error}") from error
 
 
-def _start(parts: Parts, store: Any, say: Callable[[str], None]) -> tuple[int, train.TrainState]:
+def begin(parts: Parts, store: Any, say: Callable[[str], None]) -> tuple[int, train.TrainState]:
+    """(step, state) to train from: the newest checkpoint, or fresh, with `init_from`'s weights."""
     restored = store.restore(assemble.abstract_state(parts))
     if restored is not None:
         say(f"resuming from step {restored[0]}")
@@ -141,7 +142,7 @@ def _start(parts: Parts, store: Any, say: Callable[[str], None]) -> tuple[int, t
     )
     named = f": {fresh[:8]}" if fresh else ""
     say(f"{len(loaded)} arrays from {other}, {len(fresh)} fresh{named}")
-    copies = {d: jax.tree.map(lambda x: x.copy(), params) for d in state.ema}
+    copies = train.copies(params, parts.config["ema"])
     # some optimizers keep a copy of the parameters, which is to be of these
     init = jax.vmap(parts.tx.init) if parts.config["seeds"] > 1 else parts.tx.init
     opt_state = parts.parallel.init(init, params)

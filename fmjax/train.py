@@ -50,8 +50,19 @@ def init(
 ) -> TrainState:
     """The state before step 0. Every EMA starts as a copy of the parameters."""
     params = init_params(model, key, batch)
-    copies = {str(decay): jax.tree.map(jnp.copy, params) for decay in ema}
-    return TrainState(jnp.zeros((), jnp.int32), params, copies, tx.init(params))
+    return TrainState(jnp.zeros((), jnp.int32), params, copies(params, ema), tx.init(params))
+
+
+def copies(params: Params, ema: Sequence[float]) -> dict[str, Params]:
+    """A copy of the parameters for each decay, in float32 at least.
+
+    In bfloat16, of 8 bits, an average of decay 0.999 would never move.
+    """
+
+    def copy(p: Any) -> Array:
+        return jnp.array(p, jnp.promote_types(p.dtype, jnp.float32), copy=True)
+
+    return {str(decay): jax.tree.map(copy, params) for decay in ema}
 
 
 def ema_decay(decay: float, step: Int[Array, ""]) -> Array:
@@ -113,11 +124,13 @@ def make_step(
         metrics["grad_norm"] = optax.tree.norm(grads)
         updates, opt_state = tx.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        copies = {
+        averages = {
             d: optax.incremental_update(params, old, 1 - ema_decay(float(d), state.step))
             for d, old in state.ema.items()
         }
-        return TrainState(state.step + 1, params, copies, opt_state), metrics
+        new = TrainState(state.step + 1, params, averages, opt_state)
+        _check_types(state, new)
+        return new, metrics
 
     return step
 
@@ -168,6 +181,23 @@ def _check_per_example(per_example: Any, metrics: Metrics, batch: Batch) -> None
     for name in ("loss", "grad_norm"):
         if name in metrics:
             raise ValueError(f"an objective's metric may not be called {name!r}; rename it")
+
+
+def _check_types(old: TrainState, new: TrainState) -> None:
+    """Raise where a step changes the type of a part of the state: it could not be repeated."""
+    before, after = (jax.tree_util.tree_leaves_with_path(state) for state in (old, new))
+    if jax.tree.structure(old) != jax.tree.structure(new):
+        raise ValueError(
+            "the step changes the structure of the state, which has to stay as the optimizer's "
+            f"init made it: {jax.tree.structure(old)} became {jax.tree.structure(new)}"
+        )
+    for (path, a), (_, b) in zip(before, after, strict=True):
+        if (a.shape, a.dtype) != (b.shape, b.dtype):
+            raise ValueError(
+                f"the step changes {jax.tree_util.keystr(path)} of the state from "
+                f"{a.dtype}{list(a.shape)} to {b.dtype}{list(b.shape)}; a step has to keep every "
+                "type. Cast in the optimizer's update, or the parameters in the model's init"
+            )
 
 
 def total_parameters(params: Any) -> int:
