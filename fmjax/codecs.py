@@ -1,6 +1,7 @@
 """Codec(encode, decode): between data space and the space the model lives in."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -101,11 +102,25 @@ def affine(*, low: float, high: float, clip: bool = True, levels: int | None = N
 
     def decode(z: Num[Array, " b *k"]) -> Num[Array, " b *d"]:
         unit = (jnp.clip(z, -1, 1) if clip else z) / 2 + 0.5
-        if levels is not None:
-            unit = jnp.round(unit * (levels - 1)) / (levels - 1)
         return unit * (high - low) + low
 
+    if levels is not None:
+        decode = functools.partial(_nearest, _levels(low, high, levels))
     return Codec(lambda x: (x - low) / (high - low) * 2 - 1, decode)
+
+
+def _levels(low: float, high: float, n: int) -> np.ndarray:
+    """`n` evenly spaced values as data have them: each rounded once, whatever a compiler does."""
+    k = np.arange(n)
+    return ((low * (n - 1 - k) + high * k) / (n - 1)).astype(np.float32)
+
+
+def _nearest(values: np.ndarray, z: Num[Array, " b *k"]) -> Num[Array, " b *d"]:
+    """The one of `values`, evenly spaced on [−1, 1], that is nearest to each z; NaN for NaN."""
+    last = len(values) - 1
+    place = jnp.round((z.astype(jnp.float32) / 2 + 0.5) * last)
+    near = jnp.asarray(values)[jnp.clip(place, 0, last).astype(jnp.int32)]
+    return jnp.where(jnp.isnan(z), jnp.nan, near).astype(z.dtype)
 
 
 def latent(
