@@ -91,7 +91,7 @@ def get_config():
     )
     config.tiny = (
         "steps=2", "steps_per_call=1", "log_every=1", "save_every=2", "batch_size=8",
-        "model.channels=8", "model.multipliers=(1,1,1)", "model.blocks=1", "model.attention=(4,)",
+        "model.channels=8", "model.multipliers=(1,1)", "model.blocks=1", "model.attention=(2,)",
         "model.head_channels=8", "sampler.solver=diffrax:Euler", "sampler.steps=2",
         "sample_chunk=16", "evaluators.fid=fmjax.metrics.energy:energy", "evaluators.fid.n=16",
         "evaluators.fid.draws=1", "pictures.samples.n=16", "pictures.samples.columns=1",

@@ -138,7 +138,7 @@ def _paths(parts: Parts, params: Params, n: int, points: int = 9) -> tuple[Any, 
     options = getattr(parts.sampler, "keywords", {})
     ts = np.linspace(options.get("t0", 0.0), options.get("t1", 1.0), points, dtype=np.float32)
     generate = assemble.make_generate(parts, chunk=n, ts=ts)
-    cond = None if parts.datas[0].spec.cond is None else _one_of_each(parts.datas[0], n)
+    cond = None if parts.datas[0].spec.cond is None else one_of_each(parts.datas[0], n)
     own = assemble.keys(parts.config)[2]
     key = jax.random.fold_in(own if parts.config["seeds"] == 1 else own[0], 1)
     _, info = generate(params, key, cond, n)
@@ -147,7 +147,7 @@ def _paths(parts: Parts, params: Params, n: int, points: int = 9) -> tuple[Any, 
     return info.ts, info.xs
 
 
-def _one_of_each(data: Data, n: int) -> Any:
+def one_of_each(data: Data, n: int) -> Any:
     """`n` conditions, one of each class first, of the first rows of the test split."""
     looked = max(n, LOOKED_AT) if data.names else n
     looked = min(looked, data.splits["test"] or looked)

@@ -1,6 +1,7 @@
 """Every config is built and put through the same checks, and so is every part it names.
 
-Whoever adds a loss, a model, a sampler or a data set names it in a config and gets these free.
+Whoever adds a loss, a model, a sampler or a data set names it in a config and gets these free. The
+quick tier checks each part once, in the first config that names it; the complete one every config.
 """
 
 import functools
@@ -10,111 +11,33 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import closed_forms
+import compiled
 import jax
 import jax.numpy as jnp
 import numpy as np
-import prepared
 import pytest
 import stages
+from helpers import battery, inputs
+from helpers.battery import CONFIGS, KEY, every
 
 import launch
-from fmjax import (
-    assemble,
-    bridges,
-    config,
-    nets,
-    paths,
-    reading,
-    run,
-    settings,
-    shard,
-    sources,
-    train,
-)
+from fmjax import assemble, bridges, config, nets, paths, reading, settings, shard, sources, train
 from fmjax.edits import Edits
+from fmjax.models.autoencoder import Autoencoder
 from fmjax.models.velocity_score import VelocityScore
-from fmjax.types import Batch, Nets, Point
+from fmjax.types import Batch, Model, Nets, Point
 
 ROOT = Path(__file__).parent.parent
-CONFIGS = sorted((ROOT / "configs").glob("*.py"))
-KEY = jax.random.key(0)
-
-
-@functools.cache
-def shrunk(path, *changes):
-    assert settings.load_config(path)["tiny"], f"{path.name}: config.tiny is empty"
-    return settings.load_config(path, (*stages.changes(path), *changes))
 
 
 @pytest.fixture(scope="session")
 def data_dir(tmp_path_factory):
-    return tmp_path_factory.mktemp("data")
+    return str(tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture
-def parts(path, data_dir):
-    return built(path, str(data_dir))
-
-
-@functools.cache
-def prepared_for(path, data_dir):
-    """Random rows of every TFDS set that a config names, where its own builder looks for them."""
-    for name in builders(settings.load_config(path)):
-        prepared.prepare(name, data_dir)
-
-
-def builders(node):
-    """The TFDS names anywhere in a config."""
-    if isinstance(node, Mapping):
-        for key, value in node.items():
-            yield from [value] if key == "builder" and isinstance(value, str) else builders(value)
-
-
-@functools.cache
-def built(path, data_dir, *changes):
-    prepared_for(path, data_dir)
-    return assemble.assemble(shrunk(path, f"data_dir={data_dir}", *changes))
-
-
-def nodes(node):
-    """The callables named anywhere in a config."""
-    if isinstance(node, Mapping):
-        for key, value in node.items():
-            if key in ("name", "bind") and isinstance(value, str):
-                yield value
-            else:
-                yield from nodes(value)
-    elif isinstance(node, list | tuple):
-        for value in node:
-            yield from nodes(value)
-
-
-def introducing(*fields, where=lambda path: True):
-    """For each config that names, in these fields, a callable that no config before it names."""
-    seen, found = set(), []
-    for path in filter(where, CONFIGS):
-        settled = settings.load_config(path)
-        names = {name for field in fields for name in nodes({field: settled[field]})}
-        found += [path] if names - seen else []
-        seen |= names
-    return pytest.mark.parametrize("path", found, ids=lambda p: p.stem)
-
-
-def batch_of(parts, n=16):
-    """A batch in model space."""
-    data = parts.datas[0]
-    batch = data.sample(KEY, n) if data.sample else data.batch("train", 0)
-    batch = jax.tree.map(jnp.asarray, batch)
-    return batch if data.encoded else batch._replace(x1=parts.codec.encode(batch.x1))
-
-
-def params_of(parts):
-    """Parameters after a little noise, so that no output is zero by its initialisation."""
-    params = train.init_params(parts.model, KEY, assemble.example(parts))
-    leaves, tree = jax.tree.flatten(params)
-    keys = jax.random.split(jax.random.key(1), len(leaves))
-    noisy = [p + 0.05 * jax.random.normal(k, p.shape) for p, k in zip(leaves, keys, strict=True)]
-    return jax.tree.unflatten(tree, noisy)
+def whole(path, data_dir):
+    return battery.whole(path, data_dir)
 
 
 def test_headers_say_command_time_hardware_and_result():
@@ -134,16 +57,15 @@ def test_headers_say_command_time_hardware_and_result():
 
 @pytest.mark.parametrize("folder", ["losses", "models", "samplers"])
 def test_every_public_loss_model_and_sampler_is_named_in_a_config(folder):
-    named = {name for path in CONFIGS for name in nodes(settings.load_config(path))}
+    named = {name for path in CONFIGS for name in battery.nodes(settings.load_config(path))}
     for file in (ROOT / "fmjax" / folder).glob("[!_]*.py"):
         if file.stem != "predict":  # a wrapper, which every config has by its field `predict`
             assert any(n.startswith(f"fmjax.{folder}.{file.stem}:") for n in named), file
 
 
-@introducing("model", "predict", "codec")
-def test_model_gives_a_velocity_and_is_deterministic_without_a_key(parts):
-    batch, params = batch_of(parts), params_of(parts)
-    net = train.bind(parts.model, params)
+@every("model", "predict")
+def test_model_gives_a_velocity_and_is_deterministic_without_a_key(whole):
+    parts, _, batch, _, net = whole
     t = jnp.linspace(0.1, 0.9, len(batch.x1))
     v = net(t, batch.x1, batch.cond)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(v))
@@ -164,15 +86,62 @@ def test_model_gives_a_velocity_and_is_deterministic_without_a_key(parts):
     near(*half, 1e-5)
 
 
-@introducing("loss", "bridge", "coupling", "model")
-def test_objective_is_one_finite_value_an_example_with_finite_gradients(parts):
-    batch, params = batch_of(parts)._replace(), params_of(parts)
-    encoded = parts.datas[0].encoded
-    raw = batch if encoded else batch._replace(x1=parts.codec.decode(batch.x1))
-    other = run.taught(parts).teacher
-    teacher = other and train.bind(*other)
+@every("model", "predict")
+def test_a_net_changes_with_whatever_it_is_given(path, whole):
+    parts, _, batch, x, net = whole
+    t = jnp.linspace(0.1, 0.9, len(x))
+    usual = net(t, x, batch.cond)
+    assert inputs.effect(net(t, jnp.roll(x, 1, axis=0), batch.cond), usual) > 0.05
+    if has_times(path):
+        assert inputs.effect(net(t[::-1], x, batch.cond), usual) > 0.01
+    given = None if isinstance(parts.model, Autoencoder) else batch.cond
+    for part, cond in inputs.exchanged(given).items():
+        assert inputs.effect(net(t, x, cond), usual) > 0.01, part
+    if dropout_of(parts.config["model"]):
+        one, again, other = (net(t, x, batch.cond, jax.random.key(seed)) for seed in (0, 0, 1))
+        assert inputs.effect(one, again) == 0
+        assert inputs.effect(one, other) > 0.001
 
-    @jax.jit
+
+def has_times(path):
+    """Whether a config's objective draws times: that of an autoencoder does not."""
+    objective = config.resolve(settings.load_config(path)["loss"]["bind"])
+    return "sample_t" in inspect.signature(objective).parameters
+
+
+def dropout_of(node):
+    """The dropout of a model, as its config or its default says."""
+    own = inspect.signature(config.resolve(node["name"])).parameters.get("dropout")
+    return node.get("dropout", own.default if own else 0.0)
+
+
+@every("loss.bind", "optimizer")
+def test_a_step_keeps_the_types_of_the_state_and_averages_are_float32(whole):
+    parts, key = whole.parts, assemble.keys(whole.parts.config)[1]
+    halved = jax.tree.map(in_bfloat16, parts.model, is_leaf=lambda m: isinstance(m, Model))
+    batches, frozen = assemble.make_batches(parts)(0), parts.teacher and parts.teacher[1]
+    types = functools.partial(jax.tree.map, lambda a: (a.shape, a.dtype))
+    for model, dtype in ((parts.model, jnp.float32), (halved, jnp.bfloat16)):
+        own = parts._replace(model=model)
+        state = jax.eval_shape(assemble.make_init(own), key)
+        assert {a.dtype for a in jax.tree.leaves(state.params)} == {jnp.dtype(dtype)}
+        assert {a.dtype for a in jax.tree.leaves(state.ema)} <= {jnp.dtype(jnp.float32)}
+        new, _ = jax.eval_shape(assemble.make_call(own), state, frozen, key, batches)
+        assert types(new) == types(state)
+
+
+def in_bfloat16(model):
+    """The model with parameters in bfloat16 from the start."""
+    cast = lambda p: p.astype(jnp.bfloat16)  # noqa: E731
+    return model._replace(init=lambda key, batch: jax.tree.map(cast, model.init(key, batch)))
+
+
+@every("loss", "bridge", "coupling", "model")
+def test_objective_is_one_finite_value_an_example_with_finite_gradients(whole):
+    parts, params, batch, _, _ = whole
+    raw = batch if parts.datas[0].encoded else batch._replace(x1=parts.codec.decode(batch.x1))
+    teacher = parts.teacher and train.bind(*parts.teacher)
+
     def loss(params, key):
         net = train.bind(parts.model, params)
         per_example, metrics = parts.objective(Nets(net, net, net, teacher), key, raw)
@@ -181,7 +150,7 @@ def test_objective_is_one_finite_value_an_example_with_finite_gradients(parts):
         return per_example.sum()
 
     with jax.debug_key_reuse(True):
-        value, grads = jax.value_and_grad(loss)(params, jax.random.key(5))
+        value, grads = jax.jit(jax.value_and_grad(loss))(params, jax.random.key(5))
     assert np.isfinite(value)
     assert all(np.isfinite(g).all() for g in jax.tree.leaves(grads))
     assert any(np.abs(g).max() > 0 for g in jax.tree.leaves(grads))
@@ -210,18 +179,12 @@ def changed(net, change):
 
 
 def of_a_field(path):
-    """Whether a config's objective is of a velocity at drawn times.
-
-    An autoencoder's is not, and those of tokens have exact nets in tests of their own.
-    """
-    settled = settings.load_config(path)
-    objective = config.resolve(settled["loss"]["bind"])
-    model = config.resolve(settled["model"]["name"])
-    of_tokens = "vocabulary" in inspect.signature(model).parameters
-    return "sample_t" in inspect.signature(objective).parameters and not of_tokens
+    """Whether a config's objective is of a velocity: those of tokens have tests of their own."""
+    model = config.resolve(settings.load_config(path)["model"]["name"])
+    return has_times(path) and "vocabulary" not in inspect.signature(model).parameters
 
 
-@introducing("loss", "bridge", "coupling", where=of_a_field)
+@every("loss", "bridge", "coupling", where=of_a_field)
 def test_objective_is_least_at_the_exact_field_and_permutes_with_its_rows(path):
     law, settled = paths.linear(), settings.load_config(path)
     # two nets are learned on a bridge with noise of its own, which is an affine path in disguise
@@ -262,9 +225,10 @@ def test_objective_is_least_at_the_exact_field_and_permutes_with_its_rows(path):
     np.testing.assert_allclose(rows(flipped), rows(batch)[::-1], rtol=1e-4, atol=1e-5)
 
 
-@introducing("sampler", "model")
-def test_sampler_counts_its_calls_and_keeps_shape_and_device_independence(parts):
-    calls, params, batch = [], params_of(parts), batch_of(parts)
+@every("sampler", "model")
+def test_sampler_counts_its_calls_and_keeps_shape_and_device_independence(whole):
+    parts, params, batch, _, _ = whole
+    calls = []
     net = train.bind(parts.model, params)
 
     def counting(net):
@@ -288,25 +252,31 @@ def test_sampler_counts_its_calls_and_keeps_shape_and_device_independence(parts)
     np.testing.assert_allclose(spread, x1, atol=1e-3)  # adapted steps shift a little
 
 
-@introducing("model", "loss", "bridge", "coupling", "source", "optimizer", "parallel")
+@every("loss.bind", "bridge", "coupling", "source", "parallel")
 def test_steps_are_equal_on_one_and_eight_devices_and_compile_once(path, data_dir):
-    losses = []
+    parts, losses = battery.built(path, data_dir), []
     for devices in (1, 8):
-        parts = run.taught(built(path, str(data_dir), f"parallel.devices={devices}"))
+        parallel = config.build(parts.config["parallel"] | {"devices": devices}, "parallel")
+        parts = parts._replace(parallel=parallel)
         call, batches = assemble.make_call(parts), assemble.make_batches(parts)
         k_init, k_train, _ = assemble.keys(parts.config)
         state = parts.parallel.init(assemble.make_init(parts), k_init)
-        frozen = parts.teacher and parts.teacher[1]
-        for step in (0, 2, 4):
-            state, metrics = call(state, frozen, k_train, batches(step))
-        assert call._cache_size() == 1
+        frozen = parts.teacher and jax.device_get(parts.teacher[1])
+        first, *others = map(batches, (0, 2, 4))
+        with compiled.programs() as found:
+            state, metrics = call(state, frozen, k_train, first)
+        assert found
+        with compiled.programs() as found:
+            for batch in others:
+                state, metrics = call(state, frozen, k_train, batch)
+        assert not found
         losses.append(np.asarray(metrics["loss"]))
     np.testing.assert_allclose(*losses, atol=1e-5)
 
 
-@introducing("data")
+@every("data")
 def test_data_keep_their_promises(path, data_dir):
-    parts = built(path, str(data_dir))
+    parts = battery.built(path, data_dir)
     data, n = parts.datas[0], 16
     spec = data.spec
     if data.encoded:  # in model space, where `take` is in data space
@@ -343,21 +313,22 @@ def test_data_keep_their_promises(path, data_dir):
         jax.tree.map(lambda a, s: np.broadcast_to(a, s.shape), data.null, data.spec.cond)
 
 
-@pytest.mark.parametrize(
-    "path",
-    [p for p in CONFIGS if any("evaluators" in c for c in settings.load_config(p)["tiny"])],
-    ids=lambda p: p.stem,
-)
+def replaces_evaluators(path):
+    """Whether a config's `tiny` changes them."""
+    return any("evaluators" in change for change in settings.load_config(path)["tiny"])
+
+
+@every("evaluators", where=replaces_evaluators)
 def test_the_evaluators_that_a_test_replaces_are_built_too(path, data_dir):
-    prepared_for(path, data_dir)
+    codec = battery.built(path, data_dir).codec
     kept = [c for c in stages.changes(path) if not c.startswith("evaluators")]
     whole = settings.load_config(path, (*kept, f"data_dir={data_dir}"))
     files = [v for v in leaves(whole["evaluators"]) if isinstance(v, str) and v.startswith("~")]
     if not files:
-        assert len(assemble.assemble(whole).evaluators) == len(whole["evaluators"])
+        assert len(assemble.assemble(whole, codec).evaluators) == len(whole["evaluators"])
         return
     with pytest.raises(config.ConfigError, match=Path(files[0]).name):  # weights of the user's
-        assemble.assemble(whole)
+        assemble.assemble(whole, codec)
 
 
 def leaves(node):
@@ -366,16 +337,16 @@ def leaves(node):
         yield from leaves(value) if isinstance(value, Mapping) else (value,)
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
+@every()
 def test_every_config_trains_saves_judges_and_samples(path, data_dir, tmp_path, capsys):
     own = (f"data_dir={data_dir}", "parallel.devices=1")  # eight compile for longer
     tiny = [f"--config.{c}" for c in (*stages.changes(path), *own)]
     flags = [f"--config={path}", f"--workdir={tmp_path}", "--no-cache", *tiny]
-    prepared_for(path, data_dir)
+    battery.prepared_for(path, data_dir)
     assert launch.main(flags) == 0
     assert launch.main(["--mode=sample", f"--workdir={tmp_path}", "--n=4"]) == 0
     found = {p.name for p in tmp_path.iterdir()}
-    pictures = {f"{name}.png" for name in shrunk(path)["pictures"]}
+    pictures = {f"{name}.png" for name in battery.shrunk(path)["pictures"]}
     assert "samples.png" in pictures
     assert found >= {"record.json", "loss.png", "samples", *pictures}
     assert np.isfinite(np.load(tmp_path / "samples" / "samples.npz")["x1"]).all()

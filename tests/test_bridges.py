@@ -24,8 +24,7 @@ CONSTANT = bridges.stochastic_interpolant(gamma=functools.partial(bridges.consta
 
 @pytest.mark.parametrize("bridge", BRIDGES.values(), ids=BRIDGES)
 def test_velocity_is_the_time_derivative_and_the_ends_are_exact(bridge):
-    def at(t):
-        return bridge(KEY, t, X0, X1)
+    at = jax.jit(lambda t: bridge(KEY, t, X0, X1))
 
     h = 1e-3
     difference = (at(T + h).xt - at(T - h).xt) / (2 * h)
@@ -40,7 +39,8 @@ def test_velocity_is_the_time_derivative_and_the_ends_are_exact(bridge):
 
 @pytest.mark.parametrize("bridge", [*BRIDGES.values(), CONSTANT], ids=[*BRIDGES, "constant"])
 def test_latent_noise_is_what_the_point_has_beyond_its_mean(bridge):
-    a, b = (bridge(k, T, X0, X1) for k in (KEY, jax.random.key(9)))
+    draw = jax.jit(lambda key: bridge(key, T, X0, X1))
+    a, b = (draw(k) for k in (KEY, jax.random.key(9)))
     gamma = paths.like(a.aux.gamma, X0)
     assert a.aux.gamma.shape == T.shape
     np.testing.assert_allclose(a.xt - b.xt, gamma * (a.aux.z - b.aux.z), atol=1e-5)
@@ -79,7 +79,7 @@ def test_regressions_give_the_velocity_and_score_of_the_merged_path(path, gamma,
     x0 = jax.random.normal(key_x0, (n, 1))
     x1 = mean + std * jax.random.normal(key_x1, (n, 1))
     bridge = bridges.stochastic_interpolant(path=path, gamma=gamma)
-    xt, ut, (z, scale) = bridge(key, t, x0, x1)
+    xt, ut, (z, scale) = jax.jit(bridge)(key, t, x0, x1)
     merged = bridges.merged(path=path, gamma=gamma)
     data = closed_forms.gaussian([mean], std)
     x = jnp.array([[-1.0], [0.0], [1.5]])

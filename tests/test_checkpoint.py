@@ -1,4 +1,5 @@
 import errno
+import hashlib
 import os
 import resource
 import shutil
@@ -14,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from etils import epath
 from jax.sharding import AxisType, NamedSharding, PartitionSpec, SingleDeviceSharding
 
 from fmjax import checkpoint, manifest
@@ -157,17 +159,17 @@ def test_several_seeds_are_one_state(tmp_path):
 
 
 def test_a_save_is_asynchronous_and_deletes_only_when_complete(tmp_path, monkeypatch):
-    go, digest = threading.Event(), manifest._digest
+    go, digest = threading.Event(), hashlib.file_digest
     with checkpoint.Store(tmp_path, keep_last=1) as store:
         store.save(1, make_state(1))
         store.wait()
-        monkeypatch.setattr(manifest, "_digest", lambda path: go.wait(30) and digest(path))
+        monkeypatch.setattr(hashlib, "file_digest", lambda *a: go.wait(30) and digest(*a))
         store.save(2, make_state(2))
         while not (tmp_path / "2").exists():
             time.sleep(0.01)
-        assert (tmp_path / "1" / "manifest.json").exists()
-        assert not (tmp_path / "2" / "manifest.json").exists()
-        go.set()
+        finished = [(tmp_path / step / "manifest.json").exists() for step in "12"]
+        go.set()  # before what may fail, else the store would wait for every file
+        assert finished == [True, False]
         store.wait()
         assert os.listdir(tmp_path) == ["2"]
 
@@ -249,6 +251,17 @@ def test_without_a_manifest_it_is_unfinished(copy):
         store.save(20, make_state(20))
     assert sorted(os.listdir(copy)) == ["10", "20"]
     assert checkpoint.steps(copy) == [10, 20]
+
+
+def test_half_removed_it_is_unfinished(copy, monkeypatch):
+    def fail(path):
+        raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), str(path))
+
+    monkeypatch.setattr(type(epath.Path(copy)), "rmtree", fail)
+    with pytest.raises(OSError, match="busy"):
+        manifest.remove(epath.Path(copy) / "20")
+    assert not manifest.is_finished(epath.Path(copy) / "20")
+    assert checkpoint.steps(copy) == [10]
 
 
 def test_a_newer_format_is_refused(copy):
@@ -353,14 +366,14 @@ def test_disk_full_on_a_full_disk(tmp_path, capfd, caplog):
 
 
 def test_failure_after_the_commit(tmp_path, monkeypatch):
-    def fail(path):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+    def fail(file, name):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(file))
 
     def stopped(store):
         with store:
             store.save(1, make_state())
             store.wait()
-            monkeypatch.setattr(manifest, "_digest", fail)
+            monkeypatch.setattr(hashlib, "file_digest", fail)
             store.save(2, make_state())
             raise KeyError
 

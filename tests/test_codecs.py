@@ -25,6 +25,20 @@ def test_decoded_values_take_the_nearest_level():
         codecs.affine(low=0.0, high=1.0, levels=1)
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "levels"),
+    [(0.0, 255.0, 256), (0.0, 16.0, 17), (0.0, 1.0, 256), (-3.0, 4.0, 11)],
+)
+def test_decoded_levels_are_those_of_the_data_to_the_last_bit(low, high, levels):
+    codec = codecs.affine(low=low, high=high, levels=levels)
+    x = (low + (high - low) * np.arange(levels) / (levels - 1)).astype(np.float32)[None]
+    np.testing.assert_array_equal(jax.jit(lambda x: codec.decode(codec.encode(x)))(x), x)
+    step = (high - low) / (levels - 1)
+    np.testing.assert_array_equal(jax.jit(codec.decode)(codec.encode(x + 0.4 * step)), x)
+    beyond = jax.jit(codec.decode)(jnp.array([-1e9, -1.1, 1.1, 1e9, jnp.nan]))
+    np.testing.assert_array_equal(beyond, np.float32([low, low, high, high, np.nan]))
+
+
 def test_identity():
     x = jnp.ones((2, 3))
     assert codecs.identity().decode(codecs.identity().encode(x)) is x

@@ -159,6 +159,7 @@ def test_the_same_callable_keeps_its_arguments():
         ("losss.drop=3", ["no field config.losss", "did you mean 'loss'"]),
         ("steps=1.5", ["config.steps", "int", "'1.5'"]),
         ("steps=many", ["config.steps", "int", "'many'"]),
+        ("steps=true", ["config.steps", "int", "'true'"]),
         ("on=1", ["bool"]),
         ("limit=x", ["config.limit", "int"]),
         ("shape=1", ["tuple"]),

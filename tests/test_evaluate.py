@@ -1,3 +1,6 @@
+import gc
+import tracemalloc
+
 import diffrax
 import jax
 import jax.numpy as jnp
@@ -133,13 +136,23 @@ def test_bytes_are_kept_as_bytes_and_given_as_the_datas_type(dtype):
 
 @pytest.mark.parametrize(("levels", "kept"), [(256, np.uint8), (None, np.float32)])
 def test_samples_of_bytes_take_a_quarter_of_the_memory_and_stay_the_same(levels, kept):
-    generate = make(codec=codecs.affine(low=0.0, high=255.0, levels=levels), chunk=8)
+    n = 100_000
+    generate = make(codec=codecs.affine(low=0.0, high=255.0, levels=levels), chunk=10_000)
     params, key = jnp.zeros(()), jax.random.key(0)
     samples = evaluate.Samples(generate, params, key, DATA)
-    x1 = samples(20).x1
-    assert samples._batch.x1.dtype == kept
-    assert x1.dtype == np.float32
-    np.testing.assert_array_equal(x1, generate(params, key, samples.conditions(20), 20)[0].x1)
+    cond = samples.conditions(n)
+    x1 = generate(params, key, cond, n)[0].x1
+    tracemalloc.start()
+    again = samples(n).x1
+    assert again.dtype == x1.dtype == np.float32
+    np.testing.assert_array_equal(again, x1)
+    del again
+    gc.collect()
+    of_arrays = tracemalloc.DomainFilter(inclusive=True, domain=np.lib.tracemalloc_domain)
+    held = tracemalloc.take_snapshot().filter_traces([of_arrays]).traces
+    tracemalloc.stop()
+    wanted = x1.size * np.dtype(kept).itemsize + cond.nbytes
+    assert sum(trace.size for trace in held) == pytest.approx(wanted, rel=0.05)
 
 
 def test_of_rows_that_are_read_for_their_conditions_few_are_held():

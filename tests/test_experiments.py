@@ -66,6 +66,7 @@ def table(monkeypatch):
     return ot_cfm_2d
 
 
+@pytest.mark.complete
 def test_the_2d_table_trains_every_cell_and_keeps_what_is_finished(table, tmp_path, capsys):
     out = tmp_path / "cells.jsonl"
     words = ["--seeds=2", "--steps=4", "--batch=32", "--block=16", f"--out={out}"]

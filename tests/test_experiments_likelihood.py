@@ -22,6 +22,7 @@ def experiment():
     return module
 
 
+@pytest.mark.complete
 def test_the_parts_run_and_find_the_truth(experiment, tmp_path, monkeypatch, capsys):
     size = experiment.Size(
         rows=64, draws=(1, 32), seeds=1, steps=4, table_steps=4, table_width=8, table_rows=50,

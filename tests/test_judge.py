@@ -22,7 +22,7 @@ def data(classes, rows=100_000, names=("a", "b", "c"), asked=None):
 def test_one_of_each_class_comes_first_and_few_rows_are_read_for_it():
     asked = []
     made = data(lambda i: 2 - i % 3, asked=asked)
-    np.testing.assert_array_equal(judge._one_of_each(made, 7), [0, 1, 2, 0, 1, 2, 0])
+    np.testing.assert_array_equal(judge.one_of_each(made, 7), [0, 1, 2, 0, 1, 2, 0])
     assert max(n for n, _ in asked) <= 256
     assert max(end for _, end in asked) == judge.LOOKED_AT
 
@@ -31,12 +31,12 @@ def test_one_of_each_class_comes_first_and_few_rows_are_read_for_it():
 def test_without_classes_the_first_rows_give_the_conditions(rows, n, read):
     asked = []
     made = data(lambda i: i, rows, names=(), asked=asked)
-    np.testing.assert_array_equal(judge._one_of_each(made, n), np.resize(np.arange(read), n))
+    np.testing.assert_array_equal(judge.one_of_each(made, n), np.resize(np.arange(read), n))
     assert max(end for _, end in asked) == read
 
 
 def test_parts_are_of_one_row():
     made = data(lambda i: i % 2, names={"group": ("a", "b"), "style": ("c", "d")}, asked=[])
-    found = judge._one_of_each(made, 3)
+    found = judge.one_of_each(made, 3)
     for part in ("group", "style"):
         np.testing.assert_array_equal(found[part], [0, 1, 0])

@@ -93,7 +93,7 @@ def test_prepare_makes_the_data_and_nothing_else(tmp_path, capsys):
 def test_a_loss_that_is_not_finite_exits_with_3_and_keeps_the_checkpoints(tmp_path, capsys):
     changes = (f"data={tiny.FILE}:spiked", "data.at=6", "save_every=2")
     assert tiny.launched(tmp_path / "run", *changes) == 3
-    assert "error: loss is nan at step 6" in capsys.readouterr().err
+    assert "error: loss is inf at step 6" in capsys.readouterr().err
     assert checkpoint.steps(tmp_path / "run" / "checkpoints") == [4, 6]
 
 

@@ -36,9 +36,9 @@ def test_a_mixture_at_the_exact_field():
     mix = closed_forms.mixture([0.3, 0.7], [[-1.0, 0.0], [1.0, 0.5]], [[0.4, 0.5], [0.5, 0.3]])
     net = closed_forms.field(lambda t: t, lambda t: 1 - t, mix)
     solve = functools.partial(ode, rtol=1e-6, atol=1e-6)
-    x1 = closed_forms.sample(KEY, 64, mix)
+    x1 = jax.jit(lambda key: closed_forms.sample(key, 64, mix))(KEY)
     found, _ = jax.jit(lambda x1: likelihood.log_likelihood(net, KEY, x1, solve=solve))(x1)
-    error = np.abs(found - closed_forms.log_density(mix, x1))
+    error = np.abs(found - jax.jit(lambda x: closed_forms.log_density(mix, x))(x1))
     assert error.max() < 1e-3
     assert error.mean() < 2e-4
 
@@ -84,12 +84,14 @@ def test_calls_are_counted_and_times_and_sources_obeyed():
     )
 
 
+@jax.jit
 def wave(x):
     """Each number moves its neighbours: a full Jacobian that differs between examples."""
     flat = x.reshape(len(x), -1)
     return jnp.sin(flat @ W.T * 2 + flat**2).reshape(x.shape)
 
 
+@jax.jit
 def trace(x):
     jacobian = jax.vmap(jax.jacfwd(lambda y: wave(y[None])[0].ravel()))(x)
     return jnp.trace(jacobian.reshape(len(x), 4, 4), axis1=1, axis2=2)
@@ -193,19 +195,21 @@ def test_gradients_equal_finite_differences_without_keeping_activations():
 
     with jax.enable_x64(True):
         p, x = jax.tree.map(lambda a: jnp.asarray(a, jnp.float64), (weights(), x1))
-        toward = jax.tree.map(lambda a: jnp.sin(jnp.arange(a.size)).reshape(a.shape), (p, x))
+        toward = jax.tree.map(lambda a: np.sin(np.arange(a.size)).reshape(a.shape), (p, x))
         value = jax.jit(lambda p, x: loss(p, x, ADJOINTS["checkpoints"]))
-        still = jax.tree.map(jnp.zeros_like, toward)
+        still = jax.tree.map(np.zeros_like, toward)
         directions = [(toward[0], still[1]), (still[0], toward[1])]  # parameters; x
-        moved = lambda h, d: jax.tree.map(lambda a, b: a + h * b, (p, x), d)  # noqa: E731
+        moved = lambda h, d: jax.tree.map(lambda a, b: np.asarray(a) + h * b, (p, x), d)  # noqa: E731
+        differences = [
+            (value(*moved(1e-4, only)) - value(*moved(-1e-4, only))) / 2e-4 for only in directions
+        ]
         for name, adjoint in ADJOINTS.items():
             grad = jax.jit(jax.grad(functools.partial(loss, adjoint=adjoint), (0, 1)))
             program = grad.lower(p, x).compile()
             memory[name] = program.memory_analysis().temp_size_in_bytes
             found = program(p, x)
-            for only in directions:
-                difference = (value(*moved(1e-4, only)) - value(*moved(-1e-4, only))) / 2e-4
-                products = jax.tree.map(jnp.vdot, found, only)
+            for only, difference in zip(directions, differences, strict=True):
+                products = jax.tree.map(np.vdot, found, only)
                 np.testing.assert_allclose(
                     sum(jax.tree.leaves(products)), difference, rtol=1e-3, err_msg=name
                 )
@@ -237,12 +241,14 @@ def test_uniform_levels_take_log2_of_their_number_in_bits():
     # the density of independent uniforms on [-1/2, 16 + 1/2]
     density = lambda key, x: (jnp.full(len(x), -2 * jnp.log(17.0)), None)  # noqa: E731
     for draws in (1, 5):
-        found, _ = likelihood.dequantised(density, KEY, levels, draws=draws)
+        ask = functools.partial(likelihood.dequantised, density, draws=draws)
+        found, _ = jax.jit(ask)(KEY, levels)
         bits = likelihood.bits_per_dim(found, (2,))
         np.testing.assert_allclose(bits, math.log2(17), rtol=1e-6)
     # the same in other units: levels 0, 10, 20, …
     coarse = lambda key, x: (jnp.full(len(x), -2 * jnp.log(170.0)), None)  # noqa: E731
-    found, _ = likelihood.dequantised(coarse, KEY, 10 * levels, spacing=10)
+    ask = functools.partial(likelihood.dequantised, coarse, spacing=10)
+    found, _ = jax.jit(ask)(KEY, 10 * levels)
     np.testing.assert_allclose(likelihood.bits_per_dim(found, (2,)), math.log2(17), rtol=1e-6)
 
 
@@ -261,6 +267,12 @@ def test_dequantisation_is_a_bound_that_more_draws_tighten():
     assert means[0] < means[1] - 0.05 < means[2] < truth
     # by Jensen: E log p = -E u²/2 - log(2π)/2 with u uniform on [-2, 2], and the cell's volume
     assert means[0] == pytest.approx(-2 / 3 - math.log(2 * math.pi) / 2 + math.log(4), abs=0.05)
+
+
+def test_noise_within_a_cell_and_probes_have_keys_of_their_own():
+    density = lambda key, x: (jax.random.normal(key, (len(x),)), None)  # noqa: E731
+    with jax.debug_key_reuse(True):
+        likelihood.dequantised(density, jax.random.key(1), jnp.zeros((3, 2)), draws=2)
 
 
 def test_nets_of_two_times_are_refused():

@@ -1,5 +1,7 @@
+import dataclasses
 import os
 import signal
+import types
 
 import jax.numpy as jnp
 import numpy as np
@@ -14,7 +16,7 @@ def run(losses, *, start=0, per_call=2, **options):
     losses = np.asarray(losses, np.float32)
 
     def call(state, frozen, key, batch):
-        values = jnp.asarray(losses[batch : batch + per_call])
+        values = jnp.asarray(losses[..., batch : batch + per_call])
         return state + per_call, {"loss": values, "grad_norm": jnp.abs(values)}
 
     defaults = {
@@ -23,7 +25,7 @@ def run(losses, *, start=0, per_call=2, **options):
         "save": lambda step, state: events.append(("save", step, state)),
     }
     done = loop.loop(
-        call, start, None, None, start=start, stop=len(losses), per_call=per_call,
+        call, start, None, None, start=start, stop=losses.shape[-1], per_call=per_call,
         batches=lambda step: step,
         log=lambda step, means: events.append(("log", step, means["loss"])),
         evaluate=lambda step, state: events.append(("evaluate", step, state)),
@@ -68,18 +70,25 @@ def test_an_interruption_after_the_last_step_is_none():
     assert not done.interrupted
 
 
-def test_metrics_of_a_call_are_read_after_the_next_is_dispatched(monkeypatch):
-    order, read = [], loop._read
-    monkeypatch.setattr(
-        loop, "_read", lambda step, m: order.append(("read", step)) or read(step, m)
-    )
+def test_metrics_of_a_call_are_read_after_the_next_is_dispatched():
+    order = []
+
+    @dataclasses.dataclass
+    class Loss:
+        """It says when it comes to the host."""
+
+        step: int
+
+        def __array__(self, dtype=None, copy=None):
+            order.append(("read", self.step))
+            return np.ones(1, np.float32)
 
     def batches(step):
         order.append(("dispatch", step))
         return step
 
     def call(state, frozen, key, batch):
-        return state, {"loss": jnp.ones(1), "grad_norm": jnp.ones(1)}
+        return state, {"loss": Loss(batch), "grad_norm": jnp.ones(1)}
 
     nothing = lambda *_: None  # noqa: E731
     loop.loop(
@@ -89,6 +98,26 @@ def test_metrics_of_a_call_are_read_after_the_next_is_dispatched(monkeypatch):
     assert order[2:] == [
         ("dispatch", 1), ("dispatch", 2), ("read", 1), ("dispatch", 3), ("read", 2), ("read", 3),
     ]  # fmt: skip
+
+
+def test_the_rate_is_that_of_steps_without_compiling_judging_and_saving(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(loop, "time", types.SimpleNamespace(monotonic=lambda: now[0]))
+
+    def takes(seconds):
+        now[0] += seconds
+
+    def call(state, frozen, key, batch):
+        takes(100.0 if batch == 0 else 4.0)
+        return state, {"loss": jnp.ones(2), "grad_norm": jnp.ones(2)}
+
+    done = loop.loop(
+        call, 0, None, None, start=0, stop=10, per_call=2, batches=lambda step: step,
+        log=lambda step, means: None, log_every=4, save=lambda step, state: takes(7.0),
+        save_every=4, evaluate=lambda step, state: takes(50.0), eval_every=6,
+    )  # fmt: skip
+    assert done.seconds_to_first_step == 100
+    assert done.steps_per_second == 8 / 16
 
 
 def test_signals_are_caught_inside_and_handed_back_after():
@@ -103,5 +132,5 @@ def test_signals_are_caught_inside_and_handed_back_after():
 
 
 def test_seeds_stay_apart_in_means():
-    window = [{"loss": np.array([[1.0, 3.0], [10.0, 30.0]])}]
-    assert loop._means(window) == {"loss": [2.0, 20.0]}
+    _, events = run([[1.0, 3.0, 5.0, 7.0], [10.0, 30.0, 50.0, 70.0]])
+    assert events == [("log", 4, [4.0, 40.0]), ("save", 4, 4)]

@@ -14,6 +14,7 @@ def experiment(monkeypatch):
     return noise_and_intricacy
 
 
+@pytest.mark.complete
 def test_every_part_runs_shrunk(experiment, monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(experiment, "ROWS", 256)
     families = dict(list(experiment.FAMILIES.items())[::3])  # the rest is like the first

@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 import tiny
 
-from fmjax import pictures
+from fmjax import codecs, pictures
+from fmjax.data import in_memory
 from fmjax.types import Batch
 
 
@@ -28,18 +29,27 @@ def test_a_mosaic_places_each_image_in_its_cell_with_white_around():
     assert np.isnan(made).sum() == 6 * 9 - 6
 
 
+def shown(figure):
+    return np.asarray(figure.axes[0].images[0].get_array())
+
+
+def rows_of_grid(batch, names, columns, **options):
+    """The numbers of the rows that the grid shows."""
+    figure = pictures.grid(
+        DATA._replace(names=names), lambda n: batch, nothing, low=0.0, high=8.0, columns=columns,
+        **options,
+    )  # fmt: skip
+    return 8 * shown(figure)[5::10, 5::10]
+
+
 def test_the_grid_has_one_row_a_class_of_the_first_of_each():
-    rows = pictures._by_class(images([0, 1, 1, 0, 1, 0]), ("a", "b"), 2)
+    rows = rows_of_grid(images([0, 1, 1, 0, 1, 0]), ("a", "b"), 2)
     np.testing.assert_array_equal(rows, [[0, 3], [1, 2]])
 
 
 def test_the_grid_takes_rows_in_order_where_there_are_no_classes():
     batch = images([0] * 7)._replace(cond=None)
-    np.testing.assert_array_equal(pictures._by_class(batch, (), 3), [[0, 1, 2], [3, 4, 5]])
-
-
-def shown(figure):
-    return np.asarray(figure.axes[0].images[0].get_array())
+    np.testing.assert_array_equal(rows_of_grid(batch, (), 3), [[0, 1, 2], [3, 4, 5]])
 
 
 def test_the_grid_maps_low_to_black_and_high_to_white():
@@ -60,11 +70,11 @@ def test_a_grid_that_too_few_samples_cannot_fill_is_not_drawn():
 def test_the_grid_takes_the_classes_of_a_part():
     batch = images([0] * 6)._replace(cond={"a": np.arange(6) // 3, "b": np.arange(6) % 2})
     names = {"a": ("x", "y"), "b": ("z", "w")}
-    np.testing.assert_array_equal(pictures._by_class(batch, names, 2), [[0, 1], [3, 4]])
-    np.testing.assert_array_equal(pictures._by_class(batch, names, 2, "b"), [[0, 2], [1, 3]])
+    np.testing.assert_array_equal(rows_of_grid(batch, names, 2), [[0, 1], [3, 4]])
+    np.testing.assert_array_equal(rows_of_grid(batch, names, 2, of="b"), [[0, 2], [1, 3]])
     for wrong, of in [(names, "c"), (("x", "y"), "a")]:
         with pytest.raises(ValueError, match=f"of='{of}'"):
-            pictures._by_class(batch, wrong, 2, of)
+            rows_of_grid(batch, wrong, 2, of=of)
 
 
 def test_a_strip_is_filled_up_with_white():
@@ -142,10 +152,23 @@ def test_originals_are_beside_what_was_made_of_them():
 
 
 def test_the_labels_of_a_sheet_lie_within_it():
-    words = ["group=smileys-emotion", "group=people-body"]
-    section = ("subjects", words, ["style=colour", "style=line"], np.zeros((2, 2, 8, 8, 1)))
-    figure = pictures._sections([section, section], 0, 255, 8)
+    names = {"group": ("smileys-emotion", "people-body"), "style": ("colour", "line")}
+    null = {"group": np.int32(2), "style": np.int32(2)}
+    cond = {part: np.arange(2, dtype=np.int32) for part in names}
+    rows = Batch(np.zeros((2, 8, 8, 1), np.float32), cond)
+    splits = {"train": rows, "test": rows}
+    data = in_memory.in_memory(splits, batch_size=2, null=null, names=names)
+
+    def draw(n, cond, **options):
+        return np.zeros((n, 8, 8, 1))
+
+    draw.guidance = draw.sampler = None
+    options = {"low": 0, "high": 255, "codec": codecs.identity(), "null": null}
+    # so narrow that they are longer than the usual margin
+    figure = pictures.art_sheet(data, nothing, nothing, draw=draw, inches=4, **options)
     figure.draw_without_rendering()
+    words = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert words == ["group=smileys-emotion", "group=people-body"]
     for axes in figure.axes:
         for label in axes.get_yticklabels():
             assert label.get_window_extent().x0 >= 0

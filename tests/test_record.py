@@ -1,5 +1,6 @@
 import json
 import re
+import time
 
 import jax
 import pytest
@@ -62,6 +63,7 @@ def test_a_resumed_run_replaces_the_lines_beyond_its_checkpoint(tmp_path):
     written(tmp_path, 0, [1, 2, 3])
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"step": 4, "lo')  # a kill in the middle of a line
+    time.sleep(1)  # files of events are read in the order of the seconds in their names
     written(tmp_path, 2, [3, 4])
     assert tiny.lines(tmp_path, "start") == [(1, 0), (2, 0), (3, 2), (4, 2)]
     events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()

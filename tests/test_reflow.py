@@ -7,14 +7,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny
+import unshuffled
 import watched
 
 from fmjax import codecs, evaluate, inference, reflow, sources
 from fmjax.config import ConfigError
-from fmjax.data import toy
 from fmjax.metrics.energy import energy
 
 CHUNK = 32  # of tiny's run
+MODELS = tiny.FILE.with_name("tiny_models.py")
+LINE = f"model={MODELS}:line"
 
 
 def draw(run, n=80, **options):
@@ -39,8 +41,13 @@ def assert_trajectories(workdir, pairs):
     """x1 is what the run's sampler, two Euler steps, makes of x0."""
     v = inference.load(workdir).net
     x0, cond = jnp.asarray(pairs.x0), jnp.asarray(pairs.cond)
-    half = x0 + 0.5 * v(0.0, x0, cond)
-    np.testing.assert_allclose(pairs.x1, half + 0.5 * v(0.5, half, cond), atol=1e-5)
+
+    @jax.jit
+    def ends(x0, cond):
+        half = x0 + 0.5 * v(0.0, x0, cond)
+        return half + 0.5 * v(0.5, half, cond)
+
+    np.testing.assert_allclose(pairs.x1, ends(x0, cond), atol=1e-5)
 
 
 def test_pairs_are_ends_of_the_runs_own_trajectories(trained, data):
@@ -75,7 +82,7 @@ def test_batches_are_pairs_and_the_real_data_are_there(data):
 def test_a_second_stage_trains_and_a_third_takes_its_first_seed(trained, data, tmp_path):
     second = tmp_path / "second"
     changes = ("data=fmjax.reflow:reflow", f"data.run={trained}", "data.n=80")
-    assert tiny.launched(second, *changes, "steps=4", "seeds=2", "batch_size=16") == 0
+    assert tiny.launched(second, *changes, LINE, "steps=4", "seeds=2", "batch_size=16") == 0
     pairs = draw(second, n=10)[0].take("train", None)
     assert pairs.x1.shape == (10, 2)
     assert_trajectories(second, pairs)
@@ -115,8 +122,8 @@ def test_what_was_cut_short_goes_on_where_it_was(trained, data, monkeypatch):
     more, said = draw(trained, n=100, **options)
     assert said == [f"drawing pairs: 1 of 4 files in {folder}"]
     tiny.assert_same(
-        jax.tree.map(lambda x: x[:80], reflow._read(sorted(folder.glob("*.npz")), again, 100)),
-        reflow._read(sorted(folder.glob("*.npz"))[:3], again, 80),
+        jax.tree.map(lambda x: x[:80], unshuffled.rows(more, "train")),
+        unshuffled.rows(again, "train"),
     )
     assert more.splits["train"] == 100
 
@@ -186,11 +193,18 @@ def test_samples_that_diverged_are_an_error_and_not_kept(trained, monkeypatch):
         draw(trained, draw=7)
 
 
-def test_conditions_of_a_distribution_are_drawn_chunk_by_chunk():
-    endless = toy.toy(toy.gaussians8_classes, null=np.int32(8))
-    conditions = reflow._conditions(endless, jax.random.key(0), 16, 32)
-    first, second = conditions(0), conditions(1)
-    assert first.shape == (16,)
-    assert (first != second).any()
-    np.testing.assert_array_equal(first, conditions(0))
-    assert reflow._conditions(toy.toy(toy.moons), jax.random.key(0), 16, 32)(0) is None
+def test_conditions_of_a_distribution_are_drawn_chunk_by_chunk(trained):
+    def conditions(n, **options):
+        pairs = draw(trained, n=n, changes=(f"data={MODELS}:halves",), **options)[0]
+        return unshuffled.rows(pairs, "train").cond
+
+    two = conditions(2 * CHUNK)
+    assert two.shape == (2 * CHUNK,)
+    assert (two[:CHUNK] != two[CHUNK:]).any()
+    # drawn anew, under another digest
+    np.testing.assert_array_equal(conditions(CHUNK, step=8, ema=0.9), two[:CHUNK])
+
+
+def test_pairs_of_a_run_without_conditions_have_none(tmp_path):
+    assert tiny.launched(tmp_path, LINE, f"data={MODELS}:uniform", "steps=1") == 0
+    assert draw(tmp_path, n=4)[0].take("train", None).cond is None

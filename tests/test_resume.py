@@ -61,14 +61,14 @@ def test_sigterm_saves_exits_with_75_and_goes_on_bit_for_bit(tmp_path, finished,
 
 @pytest.fixture(scope="module")
 def half(tmp_path_factory):
-    """Half a run, on 8 devices."""
+    """Half a run, on 4 devices."""
     workdir = tmp_path_factory.mktemp("half") / "run"
-    assert tiny.launched(workdir, "steps=4", "parallel.devices=8") == 0
+    assert tiny.launched(workdir, "steps=4", "parallel.devices=4") == 0
     return workdir
 
 
-@pytest.mark.parametrize("devices", [1, 4])
-def test_a_run_of_eight_devices_goes_on_with_others(devices, half, tmp_path, finished):
+@pytest.mark.parametrize("devices", [1, 2])
+def test_a_run_of_four_devices_goes_on_with_others(devices, half, tmp_path, finished):
     shutil.copytree(half, tmp_path / "run")
     assert tiny.launched(tmp_path / "run", f"parallel.devices={devices}") == 0
     np.testing.assert_allclose(tiny.losses(tmp_path / "run"), tiny.losses(finished), rtol=1e-5)
@@ -76,15 +76,15 @@ def test_a_run_of_eight_devices_goes_on_with_others(devices, half, tmp_path, fin
 
 def test_what_pmap_trained_goes_on_under_jit(tmp_path, capsys):
     workdir = tmp_path / "run"
-    changes = ("parallel.name=fmjax.shard:pmap", "steps=4")
+    changes = ("parallel=fmjax.shard:pmap", "parallel.devices=2", "steps=4")
     assert tiny.launched(workdir, *changes) == 0
     mapped = tiny.losses(workdir)
-    assert tiny.launched(workdir, "parallel.devices=8") == 0
+    assert tiny.launched(workdir, "parallel.devices=2") == 0
     assert "resuming from step 4" in capsys.readouterr().out
     assert len(tiny.losses(workdir)) == 8
     np.testing.assert_array_equal(tiny.losses(workdir)[:4], mapped)
     config = json.loads((workdir / "config.json").read_text())
-    assert config["parallel"] == {"name": "fmjax.shard:jit", "devices": 8}
+    assert config["parallel"] == {"name": "fmjax.shard:jit", "devices": 2}
 
 
 def test_a_finished_run_is_judged_again_and_not_trained(tmp_path, finished):
@@ -106,7 +106,7 @@ def damage(folder, how):
     file.write_bytes(content if how == "flipped" else content[: len(content) // 2])
 
 
-@pytest.mark.parametrize("how", ["flipped", "truncated"])
+@pytest.mark.parametrize("how", ["flipped", pytest.param("truncated", marks=pytest.mark.complete)])
 def test_a_damaged_checkpoint_is_named_and_the_one_before_taken(how, tmp_path, finished, capsys):
     workdir = shutil.copytree(finished, tmp_path / "run")
     damage(workdir / "checkpoints" / "8", how)

@@ -14,6 +14,7 @@ from fmjax import checkpoint, manifest
 from fmjax.config import ConfigError
 
 MODELS = tiny.FILE.with_name("tiny_models.py")
+LINE = f"model={MODELS}:line"  # where the network does not matter
 
 
 @pytest.fixture(scope="module")
@@ -60,43 +61,43 @@ def test_another_run_may_be_the_weak_net_of_autoguidance(finished, loaded):
 
 
 def test_a_run_resumes_only_where_a_call_begins(tmp_path, capsys):
-    assert tiny.launched(tmp_path, "steps=3") == 0
+    assert tiny.launched(tmp_path, LINE, "steps=3") == 0
     assert (
-        tiny.launched(tmp_path, "steps=8", "steps_per_call=2", "log_every=2", "save_every=2") == 2
+        tiny.launched(tmp_path, LINE, "steps=8", "steps_per_call=2", "log_every=2", "save_every=2")
+        == 2
     )
     assert "at step 3, which is no multiple" in capsys.readouterr().err
 
 
 def test_a_run_is_loaded_at_a_step_with_changes_or_another_ema(finished, loaded):
     early = fmjax.load(finished, step=4)
-    assert np.any(early.params["input"]["kernel"] != loaded.params["input"]["kernel"])
-    finer = fmjax.load(finished, changes=["sampler.steps=4", "parallel.devices=8"])
+    assert np.any(early.params["layer_0"]["kernel"] != loaded.params["layer_0"]["kernel"])
+    finer = fmjax.load(finished, changes=["sampler.steps=4", "parallel.devices=2"])
     assert np.any(finer.sample(4).x1 != loaded.sample(4).x1)
     with pytest.raises(ConfigError, match=r"no EMA of decay 0.5; the run kept \[0.9\]"):
         fmjax.load(finished, ema=0.5)
     tiny.assert_same(loaded.params, tiny.state(finished, 8).ema["0.9"])
 
 
-def test_a_run_on_four_devices_is_loaded_where_its_batch_does_not_fit(tmp_path):
-    assert tiny.launched(tmp_path, "steps=1", "batch_size=12", "parallel.devices=4") == 0
-    assert fmjax.load(tmp_path, changes=["parallel.devices=8"]).sample(3).x1.shape == (3, 2)
+def test_a_run_on_two_devices_is_loaded_where_its_batch_does_not_fit(tmp_path):
+    assert tiny.launched(tmp_path, LINE, "steps=1", "batch_size=6", "parallel.devices=2") == 0
+    assert fmjax.load(tmp_path, changes=["parallel.devices=4"]).sample(3).x1.shape == (3, 2)
 
 
 def test_several_seeds_at_once_differ_resume_and_make_a_table(tmp_path, finished, capsys):
-    changes = ("seeds=3", "steps=4")
-    assert tiny.launched(tmp_path, *changes, config=tiny.JUDGED) == 0
+    assert tiny.launched(tmp_path, "seeds=2", "steps=4", config=MODELS) == 0
     said = capsys.readouterr().out
     assert "±" in said
-    assert "(3 seeds)" in said
+    assert "(2 seeds)" in said
     state = tiny.state(tmp_path, 4)
-    assert {leaf.shape[0] for leaf in jax.tree.leaves(state)} == {3}
-    kernel = state.params["input"]["kernel"]
+    assert {leaf.shape[0] for leaf in jax.tree.leaves(state)} == {2}
+    kernel = state.params["layer_0"]["kernel"]
     assert not np.any(kernel[0] == kernel[1])
     gaps = json.loads((tmp_path / "record.json").read_text())["metrics"]["mean_gap"]
-    assert len(set(gaps)) == 3
-    assert tiny.launched(tmp_path, "seeds=3", config=tiny.FILE) == 0
+    assert len(set(gaps)) == 2
+    assert tiny.launched(tmp_path, "seeds=2") == 0
     assert "resuming from step 4" in capsys.readouterr().out
-    assert tiny.losses(tmp_path).shape == (8, 3)
+    assert tiny.losses(tmp_path).shape == (8, 2)
     # the first of them is the run of one
     np.testing.assert_allclose(tiny.losses(tmp_path)[:, 0], tiny.losses(finished), rtol=1e-5)
     assert fmjax.load(tmp_path).sample(2).x1.shape == (2, 2)
@@ -115,9 +116,12 @@ def test_fine_tuning_starts_from_the_ema_of_another_run(tmp_path, finished, caps
 def test_a_deeper_model_takes_what_fits(tmp_path, finished, capsys):
     changes = (f"init_from={finished}", "model.depth=2", "steps=1", "optimizer.learning_rate=0.0")
     assert tiny.launched(tmp_path, *changes) == 0
-    assert "6 fresh: ['block_1/" in capsys.readouterr().out
+    assert "4 fresh: ['layer_1/" in capsys.readouterr().out
     ema, params = tiny.state(finished, 8).ema["0.9"], tiny.state(tmp_path, 1).params
-    tiny.assert_same({k: params[k] for k in ema}, ema)
+    for fits in ("condition", "layer_0"):
+        tiny.assert_same(params[fits], ema[fits])
+    # the last one's width is another
+    assert params["layer_1"]["kernel"].shape == (16, 16)
 
 
 def test_optimizers_that_keep_parameters_keep_those_of_the_other_run(tmp_path, finished):
@@ -129,15 +133,15 @@ def test_optimizers_that_keep_parameters_keep_those_of_the_other_run(tmp_path, f
     )
     assert tiny.launched(tmp_path, *changes) == 0
     np.testing.assert_array_equal(
-        tiny.state(tmp_path, 1).opt_state.z["input"]["kernel"],
-        tiny.state(finished, 8).ema["0.9"]["input"]["kernel"],
+        tiny.state(tmp_path, 1).opt_state.z["layer_0"]["kernel"],
+        tiny.state(finished, 8).ema["0.9"]["layer_0"]["kernel"],
     )
 
 
 def test_a_teacher_is_frozen_and_can_have_another_shape(tmp_path, finished):
     teacher = shutil.copytree(finished, tmp_path / "teacher")
     changes = (f"teacher={teacher}", f"loss={MODELS}:imitate", "model.width=8", "batch_size=16")
-    assert tiny.launched(tmp_path / "run", *changes, "parallel.devices=8") == 0
+    assert tiny.launched(tmp_path / "run", *changes, "parallel.devices=2") == 0
     assert tiny.losses(tmp_path / "run")[-1] < 0.9 * tiny.losses(tmp_path / "run")[0]
     sizes = [size for _, size in tiny.lines(tmp_path / "run", "teacher_size")]
     assert min(sizes) > 0
@@ -158,8 +162,8 @@ def test_a_pair_of_networks_has_an_optimizer_each(tmp_path):
     )
     assert tiny.launched(tmp_path, *changes, "steps=2") == 0
     loaded = fmjax.load(tmp_path)
-    assert np.any(loaded.params.fast["output"]["projection"]["kernel"] != 0)
-    assert not np.any(loaded.params.slow["output"]["projection"]["kernel"])
+    assert np.any(loaded.params.fast["table"] != 0)
+    assert not np.any(loaded.params.slow["table"])
     assert loaded.sample(3).x1.shape == (3, 2)
 
 
@@ -171,9 +175,9 @@ def test_several_steps_a_call_change_nothing(tmp_path, finished):
 
 
 def test_accumulation_bf16_and_no_ema_train_and_sample(tmp_path):
-    changes = ("accumulate=2", "model.dtype=bfloat16", "ema=()", "clip_norm=1.0", "steps=4")
+    changes = ("accumulate=2", "model.dtype=bfloat16", "ema=()", "clip_norm=1.0", "steps=2")
     assert tiny.launched(tmp_path, *changes) == 0
-    state = tiny.state(tmp_path, 4)
+    state = tiny.state(tmp_path, 2)
     assert state.ema == {}
     assert {leaf.dtype for leaf in jax.tree.leaves(state.params)} == {np.dtype(np.float32)}
     assert np.all(np.isfinite(tiny.losses(tmp_path)))
@@ -185,25 +189,27 @@ def test_accumulation_bf16_and_no_ema_train_and_sample(tmp_path):
 def test_evaluations_on_the_way_rank_the_checkpoints_to_keep(tmp_path):
     changes = (
         f"evaluators.gap={MODELS}:scripted",
+        LINE,
+        "steps=6",
         "eval_every=2",
         "save_every=1",
         "checkpoint.keep_last=1",
         "checkpoint.keep_best=1",
         "checkpoint.best=figure",
     )
-    assert tiny.launched(tmp_path, *changes, config=tiny.JUDGED) == 0
-    # figures 3, 1, 2, 4 at steps 2, 4, 6, 8; the steps between have none and are not ranked
-    assert tiny.lines(tmp_path, "eval/figure") == [(2, 3.0), (4, 1.0), (6, 2.0), (8, 4.0)]
+    assert tiny.launched(tmp_path, *changes, config=MODELS) == 0
+    # figures 3, 1, 2 at steps 2, 4, 6; the steps between have none and are not ranked
+    assert tiny.lines(tmp_path, "eval/figure") == [(2, 3.0), (4, 1.0), (6, 2.0)]
     folders = dict(manifest.folders(tmp_path / "checkpoints"))
-    assert sorted(folders) == [4, 8]
+    assert sorted(folders) == [4, 6]
     assert manifest.metric(folders[4], "figure") == 1.0
     # the last evaluation is the run's: it is not made twice
-    assert json.loads((tmp_path / "record.json").read_text())["metrics"]["figure"] == 4.0
+    assert json.loads((tmp_path / "record.json").read_text())["metrics"]["figure"] == 2.0
 
 
 @pytest.mark.parametrize("every", [0, 2])
 def test_a_metric_to_rank_by_that_is_not_measured_is_named(every, tmp_path, capsys):
-    changes = ("checkpoint.keep_best=1", "checkpoint.best=los", f"eval_every={every}")
+    changes = ("checkpoint.keep_best=1", "checkpoint.best=los", f"eval_every={every}", LINE)
     assert tiny.launched(tmp_path, *changes) == 2
     assert "config.checkpoint.best='los' is not measured; there are: grad_norm, loss" in (
         capsys.readouterr().err
@@ -211,15 +217,15 @@ def test_a_metric_to_rank_by_that_is_not_measured_is_named(every, tmp_path, caps
 
 
 def test_samples_that_are_not_finite_are_an_error_and_the_run_is_kept(tmp_path, capsys):
-    changes = (f"sampler={MODELS}:diverging", "steps=4")
-    assert tiny.launched(tmp_path, *changes, config=tiny.JUDGED) == 3
+    changes = (LINE, f"sampler={MODELS}:diverging", "steps=4")
+    assert tiny.launched(tmp_path, *changes, config=MODELS) == 3
     assert "16 of 32 samples are not finite" in capsys.readouterr().err
     assert checkpoint.steps(tmp_path / "checkpoints") == [4]
     assert not (tmp_path / "record.json").exists()
 
 
 def test_a_distribution_that_is_a_function_of_a_key_trains_the_same_on_any_devices(tmp_path):
-    changes = (f"data={MODELS}:uniform", "loss.drop=0.0", "steps=4", "steps_per_call=2")
+    changes = (LINE, f"data={MODELS}:uniform", "loss.drop=0.0", "steps=4", "steps_per_call=2")
     curves = []
     for devices in (1, 2):
         workdir = tmp_path / str(devices)
@@ -231,6 +237,6 @@ def test_a_distribution_that_is_a_function_of_a_key_trains_the_same_on_any_devic
 
 
 def test_a_pmapped_run_is_judged_and_drawn_too(tmp_path):
-    change = "parallel=fmjax.shard:pmap"
-    assert tiny.launched(tmp_path, change, config=tiny.JUDGED) == 0
+    changes = ("parallel=fmjax.shard:pmap", "parallel.devices=2", "steps=1")
+    assert tiny.launched(tmp_path, *changes, config=tiny.JUDGED) == 0
     assert (tmp_path / "trajectories.png").exists()

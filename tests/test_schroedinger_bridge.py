@@ -48,6 +48,7 @@ def test_the_exact_drift_reproduces_marginals_and_coupling(bridge, dimension):
     assert wrong["joint"] > 0.06
 
 
+@pytest.mark.complete
 @pytest.mark.parametrize("how", ["plan", "sinkhorn"])
 def test_training_learns_on_pairs_of_the_plan(bridge, how):
     p, seen = bridge.problem(2, 1.0), []

@@ -12,7 +12,7 @@ from fmjax.losses.flow_matching import flow_matching
 from fmjax.models.mlp import mlp
 from fmjax.types import Batch
 
-MODEL, TX = mlp(width=32, depth=2), optax.adam(1e-2)
+MODEL, TX = mlp(width=16, depth=1), optax.adam(1e-2)
 ROWS = np.random.default_rng(0).normal(size=(100, 64, 2)).astype(np.float32) + 1
 KEY = jax.random.key(0)
 
@@ -40,7 +40,12 @@ def alone():
 
 @pytest.mark.parametrize(
     "parallel",
-    [shard.jit(devices=2), shard.jit(devices=4), shard.jit(), shard.jit(fsdp=4)],
+    [
+        shard.jit(devices=2),
+        pytest.param(shard.jit(devices=4), marks=pytest.mark.complete),
+        shard.jit(),
+        shard.jit(fsdp=4),
+    ],
     ids=["2", "4", "8", "2 × 4 fsdp"],
 )
 def test_the_curve_does_not_depend_on_the_devices(parallel):
@@ -129,6 +134,34 @@ def test_fsdp_keeps_a_share_of_the_state_on_each_device():
     ]
     assert sizes
     assert set(sizes) == {1 / 8}
+
+
+def shapes(x):
+    return {piece.data.shape for piece in x.addressable_shards}
+
+
+@pytest.mark.parametrize("parallel", [shard.jit(), shard.jit(fsdp=4)], ids=["8", "2 × 4 fsdp"])
+def test_rows_are_divided_over_all_devices(parallel):
+    rows = np.arange(96.0).reshape(3, 16, 2)
+    batch = parallel.put(Batch(rows), 1).x1
+    np.testing.assert_array_equal(batch, rows)
+    assert shapes(batch) == {(3, 2, 2)}
+    drawn = jax.jit(lambda key: parallel.constrain(Batch(jax.random.normal(key, (16, 2)))))(KEY)
+    assert shapes(drawn.x1) == {(2, 2)}
+
+
+def test_each_pmapped_device_has_its_rows_of_every_step():
+    rows = np.arange(96.0).reshape(3, 16, 2)
+    batch = shard.pmap().put(Batch(rows), 1).x1
+    np.testing.assert_array_equal(batch, np.stack(np.split(rows, 8, axis=1)))
+
+
+def test_the_memory_of_a_state_is_given_to_the_next():
+    parallel = shard.jit()
+    step = train.make_step(MODEL, regress, TX, ema=(0.9,))
+    state, batch = parallel.init(init, KEY), parallel.put(Batch(ROWS[:1]), 1)
+    parallel.compile(train.repeat(step, 1))(state, None, KEY, batch)
+    assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state))
 
 
 def test_wrong_numbers_of_devices_and_rows_are_named():

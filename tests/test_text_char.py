@@ -28,6 +28,7 @@ def written(split):
     return [" ".join(rng.choice(words, 400)) for _ in range(2)]
 
 
+@pytest.mark.complete
 def test_every_method_is_trained_and_a_finished_cell_is_kept(experiment, tmp_path, capsys):
     size = experiment.Size(length=16, batch=4, per_call=1, head=8, points=2, rows=4, final=8)
     words = [f"--out={tmp_path}", "--steps", "3", "--widths", "8", "--depths", "1"]
@@ -50,6 +51,7 @@ def test_every_method_is_trained_and_a_finished_cell_is_kept(experiment, tmp_pat
     assert len((tmp_path / "results.jsonl").read_text().splitlines()) == len(runs)
 
 
+@pytest.mark.complete
 def test_time_ends_a_run_and_its_schedule(experiment):
     size = experiment.Size(length=16, batch=4, per_call=2, head=8, points=1, rows=4, final=4)
     cell = experiment.Cell("mask, cross-entropy", 1.0, 8, 1, 0.5 / 60, "wall", 0)

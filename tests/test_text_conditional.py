@@ -4,6 +4,8 @@ from pathlib import Path
 import pytest
 import stages
 
+import launch
+
 
 @pytest.fixture
 def experiment(monkeypatch):
@@ -13,6 +15,7 @@ def experiment(monkeypatch):
     return text_conditional
 
 
+@pytest.mark.complete
 def test_every_scale_is_judged_beside_real_text(experiment, monkeypatch, tmp_path, capsys):
     load, loaded = experiment.inference.load, []
 
@@ -47,7 +50,7 @@ def test_every_scale_is_judged_beside_real_text(experiment, monkeypatch, tmp_pat
 
 def test_a_run_that_is_missing_is_trained_and_a_failure_ends_it(experiment, monkeypatch, tmp_path):
     asked = []
-    monkeypatch.setattr(experiment._runs.launch, "main", lambda flags: asked.append(flags) or 3)
+    monkeypatch.setattr(launch, "main", lambda flags: asked.append(flags) or 3)
     with pytest.raises(SystemExit) as stop:
         experiment.main([f"--workdir={tmp_path / 'run'}", "--config.steps=2"])
     assert stop.value.code == 3

@@ -2,12 +2,12 @@
 
 import io
 import json
-import shutil
 
+import jax
 import numpy as np
 import pytest
-import stages
 import tiny
+import tiny_text
 
 import fmjax
 from fmjax import assemble, page, pictures, settings
@@ -20,8 +20,10 @@ def nothing(n):
 
 
 @pytest.fixture(scope="module")
-def run():
-    return stages.trained("text_wiki")
+def run(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("text")
+    assert tiny.launched(workdir, config=tiny_text.FILE) == 0
+    return workdir
 
 
 def sampled(run, tmp_path, *flags):
@@ -112,26 +114,30 @@ def test_a_page_has_the_texts_under_their_classes(run):
     ],
 )
 def test_a_source_that_does_not_fit_is_refused_with_the_remedy(changes, words):
-    path = stages.CONFIGS / "text_wiki.py"
-    small = settings.load_config(path, (*stages.changes(path), *changes))
+    small = settings.load_config(tiny_text.FILE, changes)
     with pytest.raises(ValueError, match=words):
-        stepped(small)
+        traced(small)
 
 
 def test_tokens_need_a_bridge_of_tokens():
-    path = stages.CONFIGS / "text_wiki.py"
-    small = settings.load_config(path, stages.changes(path)) | {"bridge": {}}
+    small = settings.load_config(tiny_text.FILE) | {"bridge": {}}
     with pytest.raises(ValueError, match=r"fmjax\.tokens:mixture"):
-        stepped(small)
+        traced(small)
 
 
 def test_a_second_stage_learns_of_the_pairs_of_a_first(tmp_path):
     """Rectified discrete flows: x0 is the noise that the chain made x1 of."""
-    first = shutil.copytree(stages.trained("text_uniform"), tmp_path / "first")
+    first = tmp_path / "first"
+    changes = (
+        "source=fmjax.sources:uniform_tokens",
+        "loss=fmjax.losses.discrete_flow_matching:discrete_flow_matching",
+        "sampler.churn=1.0",
+    )
+    assert tiny.launched(first, *changes, config=tiny_text.FILE) == 0
     node = {"name": "fmjax.reflow:reflow", "run": str(first), "n": 32}
     config = settings.read_workdir(first)
     config |= {"data": node | {"changes": ("sampler.churn=0.0",)}}
-    stepped(config)
+    traced(config)
     (folder,) = (first / "pairs").iterdir()
     drawn = [np.load(file) for file in sorted(folder.glob("*.npz"))]
     pairs = np.concatenate([np.concatenate([d["x0"], d["x1"]], axis=1) for d in drawn])
@@ -142,9 +148,9 @@ def test_a_second_stage_learns_of_the_pairs_of_a_first(tmp_path):
     np.testing.assert_array_equal(np.unique(served, axis=0), np.unique(pairs, axis=0))
 
 
-def stepped(config):
-    """One step of a run."""
+def traced(config):
+    """One step of a run, which is not compiled."""
     parts = assemble.assemble(config)
     key, *_ = assemble.keys(parts.config)
-    state = assemble.make_init(parts)(key)
-    assemble.make_call(parts)(state, None, key, assemble.make_batches(parts)(0))
+    batch = assemble.make_batches(parts)(0)
+    jax.eval_shape(assemble.make_call(parts), assemble.abstract_state(parts), None, key, batch)

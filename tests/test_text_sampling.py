@@ -24,6 +24,7 @@ def workdirs():
     return [f"--{flag}={stages.trained(name)}" for flag, name in runs.items()]
 
 
+@pytest.mark.complete
 def test_every_sampler_and_precision_is_judged(experiment, tmp_path, capsys):
     words = [*workdirs(), f"--out={tmp_path}", "--n=6", "--chunk=4", "--nfe", "2"]
     rows = experiment.main([*words, "--churn=0.5"])
@@ -45,6 +46,7 @@ def test_every_sampler_and_precision_is_judged(experiment, tmp_path, capsys):
     assert (tmp_path / "figure.png").stat().st_size > 1000
 
 
+@pytest.mark.complete
 def test_the_judge_reads_each_text_by_itself(experiment):
     run = inference.load(stages.trained("text_autoregressive"))
     # away from the start, where every text has the same likelihood

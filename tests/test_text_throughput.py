@@ -15,6 +15,7 @@ def experiment(monkeypatch):
 TINY = ["--width=8", "--depth=1", "--heads=2", "--length=8", "--batch=2", "--vocabulary=5"]
 
 
+@pytest.mark.complete
 def test_our_side_takes_the_steps_of_its_calls(experiment):
     size = experiment.Size(8, 1, 2, 8, 2, vocabulary=5, per_call=2)
     run, note = experiment.ours(size)

@@ -38,16 +38,19 @@ def close(a, b, **options):
 @pytest.mark.parametrize("weight", [None, np.array([0, 1, 2, 0, 1, 5, 0, 3], np.float32)])
 @pytest.mark.parametrize("accumulate", [1, 4])
 def test_gradient_is_that_of_the_weighted_mean(weight, accumulate):
-    step = train.make_step(LINEAR, regress, optax.sgd(0.1), ema=(0.9,), accumulate=accumulate)
+    tx = optax.sgd(0.1)
+    step = jax.jit(train.make_step(LINEAR, regress, tx, ema=(0.9,), accumulate=accumulate))
     state = start()
     new, metrics = step(state, None, KEY, Batch(ROWS, weight=weight))
     w = np.ones(8) if weight is None else weight
 
+    @jax.jit
+    @jax.value_and_grad
     def mean(params):
         error = jnp.mean((LINEAR.apply(params, 0, ROWS) - ROWS - 1) ** 2, axis=1)
         return jnp.sum(error * w) / w.sum()
 
-    loss, grads = jax.value_and_grad(mean)(state.params)
+    loss, grads = mean(state.params)
     close(new.params, jax.tree.map(lambda p, g: p - 0.1 * g, state.params, grads), rtol=1e-5)
     close(metrics["loss"], loss, rtol=1e-6)
     close(metrics["twice"], 2 * loss, rtol=1e-6)
@@ -72,6 +75,50 @@ def test_emas_start_as_copies_and_follow_with_a_warm_up():
     close(state.ema, want, rtol=1e-5)
 
 
+HALF = Model(
+    lambda key, batch: jax.tree.map(lambda p: p.astype(jnp.bfloat16), LINEAR.init(key, batch)),
+    LINEAR.apply,
+)
+
+
+@pytest.mark.parametrize("length", [1, 3])
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_a_step_keeps_the_types_of_a_state_in_bfloat16(length, accumulate):
+    tx = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(1e-2))
+    state = start(HALF, tx, ema=(0.9, 0.99))
+    assert {a.dtype for a in jax.tree.leaves(state.params)} == {jnp.bfloat16.dtype}
+    assert {a.dtype for a in jax.tree.leaves(state.ema)} == {jnp.float32.dtype}
+    step = train.make_step(HALF, regress, tx, ema=(0.9, 0.99), accumulate=accumulate)
+    many = jax.jit(train.repeat(step, length))
+    batches = Batch(jnp.broadcast_to(ROWS, (length, *ROWS.shape)))
+    types = lambda tree: jax.tree.map(lambda a: (a.shape, a.dtype), tree)  # noqa: E731
+    assert types(many(state, None, KEY, batches)[0]) == types(state)
+
+
+def test_an_average_of_parameters_in_bfloat16_moves_by_less_than_they_can():
+    state = start(HALF, optax.sgd(1.0), ema=(0.999,))._replace(step=jnp.asarray(10**6))
+    step = jax.jit(train.make_step(HALF, regress, optax.sgd(1.0), ema=(0.999,)))
+    new, _ = step(state, None, KEY, Batch(ROWS))
+    moved = jnp.float32(new.params["w"]) - jnp.float32(state.params["w"])
+    assert jnp.abs(moved).min() > 0.001
+    close(new.ema["0.999"]["w"] - state.ema["0.999"]["w"], 1e-3 * moved, rtol=1e-2)
+
+
+def test_a_step_that_changes_a_type_says_which():
+    def update(updates, state, params=None):
+        return updates, jax.tree.map(lambda m: m.astype(jnp.float32), state)
+
+    init = lambda params: {"memory": jnp.zeros(3, jnp.bfloat16)}  # noqa: E731
+    wider = optax.GradientTransformation(init, update)
+    step = train.make_step(LINEAR, regress, wider, ema=())
+    with pytest.raises(ValueError, match=r"opt_state\['memory'\].* bfloat16\[3\] to float32\[3\]"):
+        step(start(tx=wider, ema=()), None, KEY, Batch(ROWS))
+    longer = wider._replace(update=lambda updates, state, params=None: (updates, (state, state)))
+    step = train.make_step(LINEAR, regress, longer, ema=())
+    with pytest.raises(ValueError, match="structure of the state"):
+        step(start(tx=longer, ema=()), None, KEY, Batch(ROWS))
+
+
 def test_an_objective_sees_the_online_stopped_ema_and_teacher_nets():
     teacher = {"w": jnp.full(3, 7.0), "b": jnp.zeros(())}
 
@@ -82,7 +129,8 @@ def test_an_objective_sees_the_online_stopped_ema_and_teacher_nets():
             "teacher": nets.teacher(0, one)[:, 0], "ema": nets.ema(0, one)[:, 0],
         }  # fmt: skip
 
-    step = train.make_step(LINEAR, objective, optax.sgd(1.0), ema=(0.9,), teacher=LINEAR)
+    make = train.make_step
+    step = jax.jit(make(LINEAR, objective, optax.sgd(1.0), ema=(0.9,), teacher=LINEAR))
     state = start()._replace(params={"w": jnp.full(3, 2.0), "b": jnp.zeros(())})
     new, metrics = step(state, teacher, KEY, Batch(ROWS))
     # d/dw of w·stop(w) is w/3 for each entry; of w² it would be twice that
@@ -94,7 +142,7 @@ def test_without_an_ema_the_slow_net_is_the_stopped_one():
     def objective(nets, key, batch):
         return nets.ema(0, batch.x1).mean(axis=1), {}
 
-    step = train.make_step(LINEAR, objective, optax.sgd(1.0), ema=())
+    step = jax.jit(train.make_step(LINEAR, objective, optax.sgd(1.0), ema=()))
     state = start(ema=())
     new, _ = step(state, None, KEY, Batch(ROWS))
     close(new.params, state.params)
@@ -114,7 +162,8 @@ def test_a_model_of_several_networks_has_an_optimizer_for_each():
 
     tx = optimizers.by_network(generator=optax.sgd(0.1), critic=optax.set_to_zero())
     state = start(model, tx)
-    new, _ = train.make_step(model, objective, tx, ema=(0.9,))(state, None, KEY, Batch(ROWS))
+    step = jax.jit(train.make_step(model, objective, tx, ema=(0.9,)))
+    new, _ = step(state, None, KEY, Batch(ROWS))
     close(new.params.critic, state.params.critic)
     assert not np.allclose(new.params.generator["w"], state.params.generator["w"])
     with pytest.raises(ValueError, match="'critic', 'generator'"):
@@ -139,7 +188,7 @@ def test_muon_turns_kernels_and_leaves_the_rest_to_adam():
     }
     tx = contrib.muon(1.0, muon_weight_dimension_numbers=optimizers.matrices)
     grads = jax.tree.map(lambda p: jax.random.normal(KEY, p.shape), params)
-    updates = tx.update(grads, tx.init(params), params)[0]
+    updates = jax.jit(lambda grads: tx.update(grads, tx.init(params), params)[0])(grads)
     # a matrix whose singular values are all about one, whatever those of the gradient are
     turned = jnp.linalg.svd(updates["middle"]["kernel"].reshape(36, 8), compute_uv=False)
     assert turned.max() < 2 * turned.min()
@@ -202,7 +251,7 @@ def test_every_step_and_micro_batch_has_noise_of_its_own():
         jax.debug.callback(lambda k: seen.append(tuple(k.tolist())), jax.random.key_data(key))
         return nets.online(0, batch.x1).mean(axis=1), {}
 
-    step = train.make_step(LINEAR, objective, optax.sgd(0.1), ema=(0.9,), accumulate=2)
+    step = jax.jit(train.make_step(LINEAR, objective, optax.sgd(0.1), ema=(0.9,), accumulate=2))
     state = start()
     for _ in range(3):
         state, _ = step(state, None, KEY, Batch(ROWS))
@@ -210,11 +259,13 @@ def test_every_step_and_micro_batch_has_noise_of_its_own():
     assert len(set(seen)) == len(seen) == 6
 
 
-def test_no_key_is_used_twice():
-    tx = optax.adam(1e-2)
-    step = train.make_step(SMALL, FLOW, tx, ema=(0.9,), accumulate=2)
+@pytest.mark.parametrize("drawn", [False, True])
+def test_no_key_is_used_twice(drawn):
+    tx, draw = optax.adam(1e-2), lambda key: Batch(jax.random.normal(key, (8, 3)))
+    draw, batch = (draw, None) if drawn else (None, Batch(ROWS))
+    step = train.make_step(SMALL, FLOW, tx, ema=(0.9,), accumulate=2, draw=draw)
     with jax.debug_key_reuse(True):
-        jax.jit(step)(start(SMALL, tx), None, KEY, Batch(ROWS))
+        jax.jit(step)(start(SMALL, tx), None, KEY, batch)
 
 
 def test_batches_may_be_drawn_inside_the_step():
@@ -228,12 +279,14 @@ def test_batches_may_be_drawn_inside_the_step():
 def test_seeds_under_vmap_are_the_runs_they_would_be_alone():
     tx, keys = optax.adam(1e-2), jax.random.split(KEY, 3)
     step = train.make_step(SMALL, FLOW, tx, ema=(0.9,))
-    init = lambda key: train.init(SMALL, tx, key, Batch(ROWS), ema=(0.9,))  # noqa: E731
-    states, metrics = jax.vmap(step, in_axes=(0, None, 0, None))(
-        jax.vmap(init)(keys), None, keys, Batch(ROWS)
-    )
+
+    def one(key, batch):
+        return step(train.init(SMALL, tx, key, batch, ema=(0.9,)), None, key, batch)
+
+    states, metrics = jax.jit(jax.vmap(one, in_axes=(0, None)))(keys, Batch(ROWS))
+    single = jax.jit(one)
     for i in range(3):
-        alone, m = step(init(keys[i]), None, keys[i], Batch(ROWS))
+        alone, m = single(keys[i], Batch(ROWS))
         close(jax.tree.map(lambda x, i=i: x[i], states), alone, rtol=1e-4, atol=1e-6)
         close(metrics["loss"][i], m["loss"], rtol=1e-5)
 

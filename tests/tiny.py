@@ -81,7 +81,7 @@ def get_config():
     config.save_every = 4
     config.ema = (0.9,)
     config.data = {"name": f"{FILE}:points"}
-    config.model = {"name": "fmjax.models.resmlp:resmlp", "width": 16, "depth": 1, "features": 8}
+    config.model = {"name": "fmjax.models.mlp:mlp", "width": 16, "depth": 1}
     config.loss = {"bind": "fmjax.losses.flow_matching:flow_matching", "drop": 0.1}
     config.optimizer = {"name": "optax:adam", "learning_rate": 1e-2}
     config.sampler = {

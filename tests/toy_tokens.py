@@ -57,8 +57,9 @@ def joint(t, law, path, table):
 
 def log_posterior(t, x, law, path, table=LAW):
     """log p(x1_i = v | x_t = x) [b, 2, v], by Bayes' rule, t a number."""
-    p = joint(t, law, path, table)[x[:, 0], x[:, 1]]
-    each = jnp.stack([p.sum(axis=2), p.sum(axis=1)], axis=1)
+    of = law(t, path)[:, x]  # [v, b, 2]
+    p = of[:, None, :, 0] * of[None, :, :, 1] * table[..., None]
+    each = jnp.stack([p.sum(axis=1).T, p.sum(axis=0).T], axis=1)
     return jnp.log(each + 1e-30) - jnp.log(each.sum(axis=-1, keepdims=True) + 1e-30)
 
 
@@ -80,8 +81,9 @@ def net(law, path, table=LAW):
     return masses
 
 
+@functools.partial(jax.jit, static_argnames="n")
 def draws(key, n, table=LAW):
-    rows = jax.random.choice(key, len(PAIRS), (n,), p=jnp.asarray(table.reshape(-1)))
+    rows = jax.random.choice(key, len(PAIRS), (n,), p=jnp.asarray(table).reshape(-1))
     return jnp.asarray(PAIRS)[rows]
 
 
@@ -97,12 +99,12 @@ def variation(x, table):
 STATES = np.array(list(itertools.product(range(V + 1), repeat=2)), np.int32)
 
 
-def chain(bridge, net, times, start):
-    """The law [s, s] at the end of a chain's steps from the law `start`, without drawing any."""
-    x = jnp.asarray(STATES)
+@functools.cache
+def step(bridge, net):
+    """(p, t, s) -> the law at s of the chain whose law at t is p."""
 
-    @jax.jit
     def onwards(p, t, s):
+        x = jnp.asarray(STATES)
         m = jnp.exp(net(t, x))
         after = jnp.where(
             s < 1, bridge.advance(t, jnp.minimum(s, 0.9999), x, m), tokens.with_mask(m)
@@ -110,16 +112,22 @@ def chain(bridge, net, times, start):
         step = jnp.einsum("xi,xj->xij", after[:, 0], after[:, 1])
         return jnp.einsum("x,xij->ij", p, step / step.sum(axis=(1, 2), keepdims=True)).reshape(-1)
 
-    p = jnp.asarray(start).reshape(-1)
+    return jax.jit(onwards)
+
+
+def chain(bridge, net, times, start):
+    """The law [s, s] at the end of a chain's steps from the law `start`, without drawing any."""
+    p, onwards = np.asarray(start).reshape(-1), step(bridge, net)
     for t, s in itertools.pairwise(np.asarray(times, np.float32)):
         p = onwards(p, t, s)
     return np.asarray(p).reshape(V + 1, V + 1)
 
 
+@functools.cache
 def noise(law, path):
     """The law [s, s] of x0."""
-    p = law(0.0, path)[0]
-    return jnp.outer(p, p)
+    p = np.asarray(jax.jit(lambda: law(0.0, path)[0])())
+    return np.outer(p, p)
 
 
 def apart(p, table=LAW):

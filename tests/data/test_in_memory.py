@@ -2,7 +2,7 @@ import jax
 import numpy as np
 import pytest
 
-from fmjax.data import in_memory as module
+from fmjax.data import _common
 from fmjax.data.in_memory import in_memory
 from fmjax.types import Batch
 
@@ -108,8 +108,8 @@ def test_names_are_read():
 
 def test_one_permutation_is_made_an_epoch(monkeypatch):
     made, calls = data(batch_size=2), []
-    real = module._common.permutation
-    monkeypatch.setattr(module._common, "permutation", lambda *a: calls.append(a) or real(*a))
+    real = _common.permutation
+    monkeypatch.setattr(_common, "permutation", lambda *a: calls.append(a) or real(*a))
     for step in range(10):
         made.batch("train", step)
     assert len(calls) == 2

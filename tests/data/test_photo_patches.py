@@ -2,8 +2,9 @@ import importlib.util
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from fmjax.data import photo_patches as module
+from fmjax.data import _packages
 from fmjax.data.photo_patches import PHOTOS, photo_patches
 
 TWO = ("cat", "coffee")
@@ -17,7 +18,8 @@ def data():
 def test_patches_are_cut_from_the_photos(data):
     x, label = data.take("test", 30)[:2]
     for name in TWO:
-        pixels = module._pixels(module._path(name))
+        with Image.open(_packages.file(*PHOTOS[name], what=name)) as image:
+            pixels = np.asarray(image.convert("RGB"))
         height, width = pixels.shape[0] - 31, pixels.shape[1] - 31
         every = {
             pixels[i : i + 32, j : j + 32].tobytes()
@@ -30,19 +32,20 @@ def test_patches_are_cut_from_the_photos(data):
 
 
 @pytest.mark.parametrize(("size", "stride"), [(32, 16), (16, 5), (20, 20)])
-def test_no_pixel_is_in_both_splits(size, stride):
+def test_no_pixel_is_in_both_splits(size, stride, tmp_path, monkeypatch):
     height, width = 200, 170
     # each pixel its own number
     numbers = np.arange(height * width, dtype=np.uint32).view(np.uint8).reshape(height, width, 4)
-    x, sides = module._patches(numbers[..., :3], size, stride, word=3)
-    assert len(x) == len(range(0, height - size + 1, stride)) * len(
-        range(0, width - size + 1, stride)
-    )
-    train, test = ({p.tobytes() for p in x[sides == side].reshape(-1, 3)} for side in (0, 1))
-    assert train
-    assert test
+    Image.fromarray(numbers[..., :3].copy()).save(tmp_path / "photo.png")
+    monkeypatch.setattr(_packages, "file", lambda *below, what: tmp_path / "photo.png")
+    data = photo_patches(batch_size=8, photos=("cat",), size=size, stride=stride)
+    patches = [data.take(split, None).x1.astype(np.uint8) for split in ("train", "test")]
+    train, test = ({p.tobytes() for p in x.reshape(-1, 3)} for x in patches)
     assert not train & test
-    assert (sides == -1).any() == (size != stride)  # aligned patches lie in one block each
+    down, across = (len(range(0, side - size + 1, stride)) for side in (height, width))
+    touching_both = down * across - sum(map(len, patches))
+    assert touching_both >= 0
+    assert (touching_both > 0) == (size != stride)  # aligned patches lie in one block each
 
 
 def test_spec_splits_and_names(data):
@@ -59,8 +62,11 @@ def test_spec_splits_and_names(data):
 
 
 def test_all_photos_are_there_and_in_colour():
-    for name in PHOTOS:
-        pixels = module._pixels(module._path(name)).astype(int)
+    data = photo_patches(batch_size=8, stride=32)
+    assert data.names == tuple(PHOTOS)
+    rows = data.take("train", None)
+    for i, name in enumerate(PHOTOS):
+        pixels = rows.x1[rows.cond == i]
         assert np.abs(pixels[..., 0] - pixels[..., 2]).mean() > 3, name
 
 

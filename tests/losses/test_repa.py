@@ -1,6 +1,7 @@
 """REPA's loss in closed form, its features and its errors."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -33,6 +34,21 @@ def test_it_is_flow_matching_and_the_angle_between_tokens_and_features(factor, a
     np.testing.assert_allclose(metrics["alignment_cosine"], 1 - apart, atol=1e-5)
     taught, _ = repa(nets(online, net(1.0, X1)), key, BATCH, coefficient=0.3)
     np.testing.assert_allclose(taught, loss, rtol=1e-5)
+
+
+def test_a_teacher_is_asked_about_the_clean_example_with_its_condition():
+    seen, cond = [], jnp.arange(5)
+
+    def teacher(t, x, cond=None, *, key=None, align=False):
+        seen.append((t, x, cond))
+        return x, X1
+
+    online = nets(net(0.5, X1), teacher)
+    repa(online, jax.random.key(1), Batch(X1, cond), null=-1, drop=1.0)
+    ((t, x, c),) = seen
+    assert t == 1
+    np.testing.assert_array_equal(x, X1)
+    np.testing.assert_array_equal(c, cond)
 
 
 def test_what_is_missing_or_misshapen_is_an_error():

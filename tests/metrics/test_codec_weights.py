@@ -32,7 +32,8 @@ def paths(key, codec):
 
 def reconstructed(key, codec):
     nets = Autoencoder(lambda t, x: jnp.concatenate([x, x], axis=-1), net)
-    return reconstruction._latents(nets, ROWS.x1, codec)
+    sample = lambda n: Batch(ROWS.x1[:n], ROWS.x1[:n])  # noqa: E731
+    reconstruction.reconstruction(nets, key, DATA, sample, low=-1, high=1, codec=codec)
 
 
 def compared(key, codec):

@@ -1,5 +1,6 @@
 import functools
 
+import compiled
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -54,15 +55,15 @@ def test_one_compilation_serves_all_parameters(key, normal):
     def apply(params, t, x, cond=None):
         return params * jnp.ones_like(x)
 
-    before = _flows._travelled._cache_size()
     options = {"split": "test", "source": sources.normal, "codec": codecs.identity(), "solve": ode}
-    for speed in (1.0, 3.0):
+    for speed, compiles in ((1.0, True), (3.0, False)):
         net = functools.partial(apply, jnp.asarray(speed))
-        x0, x1, energy, nfe = _flows.travelled(net, key, normal, 20, **options)
+        with compiled.programs() as found:
+            x0, x1, energy, nfe = _flows.travelled(net, key, normal, 20, **options)
+        assert bool(found) == compiles
         np.testing.assert_allclose(x1 - x0, speed, rtol=1e-4)
         np.testing.assert_allclose(energy, 2 * speed**2, rtol=1e-4)
         assert nfe >= 7
-    assert _flows._travelled._cache_size() == before + 1
     with pytest.raises(ValueError, match="20 of 20 rows are not finite"):
         _flows.travelled(functools.partial(apply, jnp.asarray(jnp.nan)), key, normal, 20, **options)
 

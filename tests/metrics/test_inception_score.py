@@ -34,6 +34,19 @@ def test_evaluator(key, images, make_extractor_named, make_sample):
     assert true["inception_score"] == pytest.approx(out["class_score_tiny_logits"])
 
 
+def test_parts_have_all_classes_whatever_the_order_of_samples(
+    key, images, make_extractor_named, make_sample
+):
+    # the first half has one bright channel, the second another: apart, each would score 1
+    x = np.zeros((100, 8, 8, 3), np.uint8)
+    x[:50, ..., 0] = x[50:, ..., 1] = 255
+    features = make_extractor_named("tiny_logits")
+    out = inception_score.inception_score(
+        None, key, images, make_sample(x), features=features, n=100, splits=2
+    )
+    assert out["class_score_tiny_logits"] > 1.05
+
+
 def test_features_that_are_no_logits_are_refused(key, images, extractor, make_sample):
     sample = make_sample(images.take("train").x1)
     with pytest.raises(ValueError, match="needs logits, and these features are 'tiny'"):

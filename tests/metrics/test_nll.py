@@ -1,6 +1,7 @@
 import functools
 import math
 
+import compiled
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -104,13 +105,15 @@ def test_one_compilation_serves_all_parameters_and_chunks(key, normal):
     def apply(params, t, x, cond=None):
         return params * x
 
-    before = nll._log_density._cache_size()
-    found = [
-        nll.nll(
-            functools.partial(apply, jnp.asarray(rate)), key, normal, None, chunk=64, solve=SOLVE
-        )["nll_nats"]
-        for rate in (0.1, math.log(STD))
-    ]
+    def nats(rate, n):
+        net = functools.partial(apply, jnp.asarray(rate))
+        return nll.nll(net, key, normal, None, n=n, chunk=64, solve=SOLVE)["nll_nats"]
+
+    with compiled.programs() as of_one_chunk:
+        nats(0.0, 64)
+    assert of_one_chunk
+    with compiled.programs() as others:
+        found = [nats(rate, None) for rate in (0.1, math.log(STD))]
+    assert not others
     exact = [gaussian_nll(normal.take("test", None).x1, std=std).mean() for std in (1.10517, STD)]
     np.testing.assert_allclose(found, exact, atol=1e-3)
-    assert nll._log_density._cache_size() == before + 1

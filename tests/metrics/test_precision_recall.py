@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from fmjax.metrics import classifier, precision_recall
+from fmjax.metrics import _common, classifier, precision_recall
 
 
 @pytest.fixture
@@ -45,10 +45,8 @@ def test_order_of_rows_does_not_matter(rows, fresh):
 
 def test_blocks_do_not_change_the_numbers(rows, fresh, monkeypatch):
     whole = precision_recall.precision_recall(rows, fresh[200:500])
-    blocks = precision_recall._common.distances
-    monkeypatch.setattr(
-        precision_recall._common, "distances", lambda x, y: blocks(x, y, entries=1000)
-    )
+    blocks = _common.distances
+    monkeypatch.setattr(_common, "distances", lambda x, y: blocks(x, y, entries=1000))
     assert precision_recall.precision_recall(rows, fresh[200:500]) == whole
 
 

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers.battery import filled
 
 from fmjax import train
 from fmjax.models import autoencoder as models
@@ -18,9 +19,8 @@ KEY = jax.random.key(0)
 def small(side=8, patch=2, channels=2):
     model = models.autoencoder(width=4, multipliers=(1, 2), groups=2, patch=patch)
     x = jax.random.normal(KEY, (3, side, side, channels))
-    params = jax.jit(functools.partial(train.init_params, model))(KEY, Batch(x))
-    noisy = jax.tree.map(lambda p: p + np.float32(0.1), params)
-    return models.Autoencoder(*map(jax.jit, train.bind(model, noisy))), x
+    params = filled(jax.eval_shape(functools.partial(train.init_params, model), KEY, Batch(x)))
+    return models.Autoencoder(*map(jax.jit, train.bind(model, params))), x
 
 
 def test_the_published_network_has_the_published_number_of_parameters():

@@ -6,8 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import tiny
 
-from fmjax import assemble, inference
+from fmjax import assemble, inference, settings
 from fmjax.config import ConfigError
 from fmjax.data import _common as data_common
 from fmjax.data.in_memory import in_memory
@@ -16,10 +17,10 @@ from fmjax.models import _common, dit, mlp, nnx_mlp, resmlp
 from fmjax.types import Batch
 
 MODELS = {
-    "mlp": mlp.mlp,
+    "mlp": functools.partial(mlp.mlp, width=32, depth=1),
     "resmlp": functools.partial(resmlp.resmlp, width=16, depth=1),
     "dit": functools.partial(dit.dit, width=16, depth=1, features=16),
-    "nnx_mlp": nnx_mlp.nnx_mlp,
+    "nnx_mlp": functools.partial(nnx_mlp.nnx_mlp, width=32, depth=1),
 }
 every = pytest.mark.parametrize("name", MODELS)
 RNG = np.random.default_rng(0)
@@ -194,10 +195,29 @@ def test_words_name_parts_and_absent_ones_are_null():
                 read(wrong)
 
 
-def test_a_run_offers_the_number_of_classes_of_each_part():
-    assert assemble._counted(DATA.names) == CLASSES
-    assert assemble._counted(()) is assemble._counted({}) is None
-    assert assemble._counted(("a", "b")) == 2
+def named(*, names, batch_size, seed=0, process=(0, 1)):
+    return DATA._replace(names=names)
+
+
+def asked(*, num_classes):
+    asked.of.append(num_classes)
+    return resmlp.resmlp(width=8, depth=1, features=8)
+
+
+asked.of = []
+
+
+@pytest.mark.parametrize(
+    ("names", "classes"), [(NAMES, CLASSES), ((), None), ({}, None), (("a", "b"), 2)]
+)
+def test_a_run_offers_the_number_of_classes_of_each_part(names, classes):
+    asked.of.clear()
+    config = settings.load_config(tiny.FILE) | {
+        "data": {"name": f"{__name__}:named", "names": names},
+        "model": {"name": f"{__name__}:asked"},
+    }
+    assemble.assemble(config)
+    assert asked.of == [classes]
 
 
 def test_conditions_of_parts_are_checked():

@@ -49,10 +49,10 @@ def test_sizes_of_ddpm_and_ncsn_in_closed_form():
     ncsn = train.total_parameters(shapes(edm_unet(**NCSN), cifar))
     assert ncsn == ddpm(noise=256) + residual
     assert round(ncsn / 1e6, 1) == 56.4
-    classes = jax.ShapeDtypeStruct((1,), jnp.int32)
     # ten rows and one of the absent class: as many as EDM's ten weights and a bias
-    model = edm_unet(num_classes=10)
-    assert train.total_parameters(shapes(model, cifar, classes)) == plain + 11 * 128
+    narrow = train.total_parameters(shapes(edm_unet(**SMALL)))
+    model = edm_unet(**SMALL, num_classes=10)
+    assert train.total_parameters(shapes(model, cond=CLASSES)) == narrow + 11 * 8
 
 
 def test_every_parameter_matters_and_rows_do_not_depend_on_each_other():

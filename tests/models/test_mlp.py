@@ -72,20 +72,17 @@ def test_a_condition_of_values_is_appended_to_the_input():
 
 
 def test_the_residual_network_starts_at_zero_with_identity_blocks():
-    model = resmlp.resmlp(width=16, depth=1)
-    block = resmlp._Block(True, 2, 0.0, None)
-    h, c = np.float32(RNG.normal(size=(2, 5, 16)))
-
-    @jax.jit
-    def start(key):
-        params = model.init(key, types.Batch(X))
-        return model.apply(params, T, X), block.init_with_output(key, h, c)[0]
-
-    out, same = start(jax.random.key(1))
-    np.testing.assert_array_equal(out, np.zeros_like(X))
-    np.testing.assert_array_equal(same, h)
-    (h, c), params = np.float32(RNG.normal(size=(2, 5, 16))), filled(model)["block_0"]
-    assert np.abs(block.apply({"params": params}, h, c) - h).max() > 0.1
+    model, without = (resmlp.resmlp(width=16, depth=depth) for depth in (1, 0))
+    start = jax.jit(model.init)(jax.random.key(1), types.Batch(X))
+    apply = jax.jit(model.apply)
+    np.testing.assert_array_equal(apply(start, T, X), np.zeros_like(X))
+    params = filled(model)
+    own = {name: part for name, part in params.items() if name != "block_0"}
+    expected = jax.jit(without.apply)(own, T, X)
+    assert np.abs(expected).max() > 0.1
+    same = apply({**own, "block_0": start["block_0"]}, T, X)
+    np.testing.assert_allclose(same, expected, rtol=1e-6, atol=1e-6)
+    assert np.abs(apply(params, T, X) - expected).max() > 0.1
 
 
 def test_the_residual_networks_size_in_closed_form():

@@ -11,10 +11,10 @@ from fmjax import types
 from fmjax.models import _common, dit, mlp, nnx_mlp, resmlp
 
 MODELS = {
-    "mlp": mlp.mlp,
+    "mlp": functools.partial(mlp.mlp, width=32, depth=1),
     "resmlp": functools.partial(resmlp.resmlp, width=16, depth=1),
     "dit": functools.partial(dit.dit, width=16, depth=1, features=16),
-    "nnx_mlp": nnx_mlp.nnx_mlp,
+    "nnx_mlp": functools.partial(nnx_mlp.nnx_mlp, width=32, depth=1),
 }
 RNG = np.random.default_rng(0)
 X = jnp.asarray(RNG.normal(size=(6, 4, 4, 2)), jnp.float32)

@@ -1,5 +1,7 @@
 """The U-Net: its published sizes, what its options do, derivatives, and how soon it compiles."""
 
+import functools
+import math
 import time
 
 import jax
@@ -10,12 +12,14 @@ import pytest
 
 from fmjax import train, types
 from fmjax.losses.flow_matching import flow_matching
+from fmjax.models import _convolutional
 from fmjax.models.unet import layout, time_features, unet
 
 RNG = np.random.default_rng(0)
 X = jnp.asarray(RNG.normal(size=(3, 4, 8, 2)), jnp.float32)
 T, CLASSES = jnp.array([0.1, 0.5, 0.9]), jnp.array([0, 1, 2])
 SMALL = {"channels": 8, "multipliers": (1, 2), "blocks": 1}
+FLAT = SMALL | {"multipliers": (1,), "attention": ()}  # compiles soonest
 ADM = {"scale_shift_norm": True, "new_attention_order": True}
 IMAGENET = {"channels": 192, "multipliers": (1, 2, 3, 4), "blocks": 3, "attention": (2, 4, 8)}
 
@@ -66,7 +70,13 @@ def filled(model, cond=None):
     return jax.tree.map(lambda a: jnp.asarray(draw(a), jnp.float32), shapes(model, cond=cond))
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
+# the default, classes, and all options at once; each takes seconds to trace
+TRACED = {"TorchCFM CIFAR-10", "TorchCFM MNIST, classes", "Meta ImageNet"}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.complete] * (n not in TRACED)) for n in PUBLISHED]
+)
 def test_sizes_are_the_published_ones(name):
     image, size, options = PUBLISHED[name]
     cond = jnp.zeros(1, jnp.int32) if "num_classes" in options else None
@@ -96,11 +106,25 @@ def test_features_of_time():
     np.testing.assert_allclose(features, expected, atol=1e-4)
 
 
+def test_a_level_of_one_channel_is_refused_where_its_norm_would_remove_the_time():
+    with pytest.raises(ValueError, match=r"channels=2 .*0\.5 leaves a level"):
+        unet(channels=2, multipliers=(1, 0.5))
+    assert unet(channels=2, multipliers=(1, 0.5), scale_shift_norm=True)
+
+
+def test_groups_have_at_least_two_channels_and_are_those_of_adm_where_these_have():
+    for channels in range(2, 400):
+        groups, adm = _convolutional.mixing_groups(channels), math.gcd(32, channels)
+        assert channels % groups == 0
+        assert channels // groups >= 2
+        assert groups == (channels // 2 if adm == channels else adm)
+
+
 @pytest.mark.parametrize(
     "options",
     [
-        {"conv_resample": False, **ADM, "heads": 2},
-        {"resblock_updown": True, **ADM, "remat": True, "num_classes": 3},
+        {"conv_resample": False, **ADM, "heads": 2, "attention": ()},
+        {"resblock_updown": True, **ADM, "remat": True, "num_classes": 3, "attention": ()},
     ],
 )
 def test_every_parameter_matters_and_time_and_class_do(options):
@@ -121,10 +145,15 @@ def test_every_parameter_matters_and_time_and_class_do(options):
     assert np.isfinite(jax.tree.leaves(size)).all()
 
 
+@functools.cache
+def flat(**options):
+    """A model without levels, its parameters, and its compiled `apply`."""
+    model = unet(**FLAT, **options)
+    return model, filled(model), jax.jit(model.apply)
+
+
 def test_rows_do_not_depend_on_each_other_and_it_starts_at_zero():
-    model = unet(**SMALL)
-    params = filled(model)
-    apply = jax.jit(model.apply)
+    model, params, apply = flat()
     whole = apply(params, T, X)
     swapped = apply(params, T[::-1], X[::-1])
     np.testing.assert_allclose(whole, swapped[::-1], atol=1e-5)
@@ -132,44 +161,48 @@ def test_rows_do_not_depend_on_each_other_and_it_starts_at_zero():
     last = shapes(model)["output"]
     start = {**params, "output": jax.tree.map(lambda a: jnp.zeros(a.shape), last)}
     np.testing.assert_array_equal(apply(start, T, X), jnp.zeros_like(X))
-    born = jax.jit(model.init)(jax.random.key(0), types.Batch(X))
-    assert not np.any(born["output"]["kernel"])
-    assert not np.any(born["down_1"]["conv_out"]["kernel"])
+
+    @jax.jit
+    def kernels(key):
+        born = model.init(key, types.Batch(X))
+        return born["output"]["kernel"], born["down_1"]["conv_out"]["kernel"]
+
+    for kernel in kernels(jax.random.key(0)):
+        assert not np.any(kernel)
 
 
 def test_patches_are_pixels_as_channels():
-    model, inner = unet(**SMALL, patch=2), unet(**SMALL)
+    _, params, apply = flat(patch=2)
+    inner, _, apply_inner = flat()
     # pixels of 2 x 2 squares as channels: row of the square, column, colour
     deep = X.reshape(3, 2, 2, 4, 2, 2).transpose(0, 1, 3, 2, 4, 5).reshape(3, 2, 4, 8)
-    params = filled(model)
     assert jax.tree.map(jnp.shape, params) == jax.tree.map(jnp.shape, shapes(inner, deep))
-    v = jax.jit(model.apply)(params, T, X)
+    v = apply(params, T, X)
     assert v.shape == X.shape
-    expected = jax.jit(inner.apply)(params, T, deep).reshape(3, 2, 4, 2, 2, 2)
+    expected = apply_inner(params, T, deep).reshape(3, 2, 4, 2, 2, 2)
     expected = expected.transpose(0, 1, 3, 2, 4, 5).reshape(X.shape)
     np.testing.assert_allclose(v, expected, atol=1e-6)
     assert np.abs(v).max() > 1e-2
 
 
 def test_bfloat16_is_near_and_returns_the_type_of_x():
-    model = unet(**SMALL)
-    params = filled(model)
-    half = unet(**SMALL, dtype=jnp.bfloat16)
-    out, rough = (jax.jit(m.apply)(params, T, X) for m in (model, half))
+    _, params, apply = flat()
+    half = unet(**FLAT, dtype=jnp.bfloat16)
+    out, rough = apply(params, T, X), jax.jit(half.apply)(params, T, X)
     assert rough.dtype == X.dtype
     assert 0 < np.abs(out - rough).max() < 0.1 * np.abs(out).max()
     assert {a.dtype for a in jax.tree.leaves(shapes(half))} == {jnp.dtype(jnp.float32)}
 
 
 def test_dropout_follows_the_key():
-    model = unet(**SMALL, dropout=0.5)
-    params = filled(model)
+    model, params, _ = flat(dropout=0.5)
     apply = jax.jit(lambda key: model.apply(params, T, X, key=key))
     one, again, other = (apply(jax.random.key(seed)) for seed in (0, 0, 1))
     np.testing.assert_array_equal(one, again)
     assert np.abs(one - other).max() > 1e-3
 
 
+@pytest.mark.complete
 def test_a_small_training_step_compiles_within_seconds():
     model, tx, key = unet(**SMALL), optax.adam(1e-3), jax.random.key(0)
     batch = types.Batch(jnp.zeros((16, 16, 16, 1)))
@@ -177,7 +210,7 @@ def test_a_small_training_step_compiles_within_seconds():
     step = jax.jit(train.make_step(model, flow_matching, tx))
     began = time.process_time()
     step.lower(state, None, key, batch).compile()
-    assert time.process_time() - began < 15  # about 4 on a free core
+    assert time.process_time() - began < 30  # about 4 on a free core
 
 
 def test_what_does_not_fit_is_an_error():

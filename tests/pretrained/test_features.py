@@ -29,26 +29,37 @@ def extractor(calls):
 
 def test_every_row_in_order_by_one_program_over_all_devices(extractor, calls):
     x = np.random.default_rng(0).integers(0, 256, (35, 4, 5, 3)).astype(np.uint8)
-    found = extractor(None, x)
+    parts = list(extractor.stream(x))
+    assert [len(part) for part in parts] == [16, 16, 3]
+    found = np.concatenate(parts)
     np.testing.assert_array_equal(found[:, 0], x[:, 0, 0, 0])
     np.testing.assert_array_equal(found[:, 1], x[:, -1, -1, 2])
     assert set(found[:, 2]) == {7}
     # chunks of 10, filled up to a multiple of the 8 devices
     assert calls == [(16, 4, 5, 3)]
-    parts = list(extractor._computed(x))
-    assert [len(part) for part in parts] == [16, 16, 3]
 
 
 def test_the_last_images_are_not_computed_again(extractor, monkeypatch):
-    x = np.zeros((3, 2, 2, 3), np.uint8)
+    n = 20  # in two chunks; kept features come whole
+
+    def is_kept(x):
+        return len(list(extractor.stream(x))) == 1
+
+    x = np.zeros((n, 2, 2, 3), np.uint8)
     first = extractor(None, x)
-    assert extractor(None, x.copy()) is not None
-    assert len(extractor._kept) == 1
-    monkeypatch.setattr(_features, "KEPT_BYTES", 3 * 3 * 4)
+    assert is_kept(x.copy())
     extractor(None, x + 1)
-    assert len(extractor._kept) == 1
-    extractor(None, np.zeros((4, 2, 2, 3), np.uint8))
-    assert len(extractor._kept) == 1
+    assert is_kept(x)
+    assert is_kept(x + 1)
+    monkeypatch.setattr(_features, "KEPT_BYTES", n * 3 * 4)
+    extractor(None, x + 2)
+    assert is_kept(x + 2)
+    more = np.zeros((n + 1, 2, 2, 3), np.uint8)
+    extractor(None, more)
+    assert not is_kept(more)
+    assert is_kept(x + 2)
+    for others in (x, x + 1):
+        assert not is_kept(others)
     np.testing.assert_array_equal(extractor(None, x), first)
 
 

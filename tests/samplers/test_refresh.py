@@ -50,7 +50,8 @@ def test_other_paths_and_sources():
     x, _ = jax.jit(lambda x: refresh(net, KEY, x, path=path, std=std, steps=150))(start)
     np.testing.assert_allclose([x.mean(), x.var()], [0.1, 2.169], atol=0.1)
     # the derivative is 0 and α is 0 at the start of this one
-    x, _ = refresh(exact(), KEY, X0[:4], path=paths.polynomial(), steps=3)
+    options = {"path": paths.polynomial(), "steps": 3}
+    x, _ = jax.jit(lambda x: refresh(exact(), KEY, x, **options))(X0[:4])
     assert np.isfinite(x).all()
 
 

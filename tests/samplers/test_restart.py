@@ -26,17 +26,17 @@ def test_moments_and_shape_of_a_mixture():
     assert np.corrcoef(X0[:, 0], x[:, 0])[0, 1] < 0.9
 
 
+@pytest.mark.parametrize("std", [1.0, 5.0])
 @pytest.mark.parametrize("path", [paths.linear(), paths.cosine()], ids=["linear", "cosine"])
-def test_renoising_has_the_law_of_the_earlier_time(path):
+def test_renoising_has_the_law_of_the_earlier_time(path, std):
     """With a net that does not move, all there is are the jumps from x_b to x_a."""
     still = lambda t, x, cond=None: 0 * x  # noqa: E731
-    a, b = (jnp.float32(t) for t in (0.25, 0.75))
-    x_b = path.alpha(b) * 3.0 + path.sigma(b) * X0  # x1 = 3
-    x, _ = jax.jit(
-        lambda x: restart(still, KEY, x, path=path, interval=(0.25, 0.75), repeats=1, steps=4)
-    )(x_b)
-    np.testing.assert_allclose(x.mean(), 3 * path.alpha(a), atol=0.03)
-    np.testing.assert_allclose(x.std(), path.sigma(a), rtol=0.02)
+    a, b = (jnp.float32(t) for t in (0.25, 0.5))
+    x_b = path.alpha(b) * 3.0 + path.sigma(b) * std * X0  # x1 = 3
+    options = {"path": path, "interval": (0.25, 0.5), "repeats": 1, "steps": 4, "std": std}
+    x, _ = jax.jit(lambda x: restart(still, KEY, x, **options))(x_b)
+    np.testing.assert_allclose(x.mean(), 3 * path.alpha(a), atol=0.03 * std)
+    np.testing.assert_allclose(x.std(), path.sigma(a) * std, rtol=0.02)
 
 
 @pytest.mark.parametrize("repeats", [0, 3])
@@ -61,6 +61,21 @@ def test_evaluations_are_counted_and_times_walked_in_order(repeats):
         options = {"solver": diffrax.Euler(), "steps": 5}
         want, _ = ode(lambda t, x, cond: x * cond, None, X0[:2], 0.5, **options)
         np.testing.assert_allclose(x, want, rtol=1e-5)
+
+
+def test_noise_is_added_where_the_walk_goes_back_and_nowhere_else():
+    seen = []
+
+    def still(t, x, cond=None):
+        jax.debug.callback(lambda x: seen.append(float(x[0, 0])), x, ordered=True)
+        return 0 * x
+
+    options = {"interval": (0.25, 0.65), "repeats": 2, "steps": 5}
+    x, _ = jax.jit(lambda x: restart(still, KEY, x, solver=diffrax.Euler(), **options))(X0[:1])
+    jax.effects_barrier()
+    # 0, 0.2, 0.4, then twice 0.2, 0.4, then 0.6, 0.8
+    assert np.flatnonzero(np.diff(seen)).tolist() == [2, 4]
+    np.testing.assert_array_equal(x[0, 0], seen[-1])
 
 
 def test_bad_arguments_are_named():

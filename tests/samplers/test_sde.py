@@ -11,7 +11,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from fmjax import assemble, bridges, guidance, nets, paths, settings
 from fmjax.models.velocity_score import VelocityScore
-from fmjax.samplers import ode, sde
+from fmjax.samplers import _common, ode, sde
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 LINEAR = paths.linear()
@@ -54,20 +54,21 @@ def propagated(drift, g2, steps, mean=0.0, var=1.0):
     """Mean and variance after Euler-Maruyama steps, exactly, where the drift is affine."""
     h = 1 / steps
 
-    def step(state, t):
+    def step(i, state):
+        t = jnp.float32(i) / steps
         slope, intercept = affine(drift, t)
         mean, var = state
         factor = 1 + h * slope
-        return (factor * mean + h * intercept, factor**2 * var + h * g2(t)), None
+        return factor * mean + h * intercept, factor**2 * var + h * g2(t)
 
-    times = jnp.arange(steps) / steps
-    return jnp.stack(jax.lax.scan(step, (jnp.float32(mean), jnp.float32(var)), times)[0])
+    start = (jnp.float32(mean), jnp.float32(var))
+    return jnp.stack(jax.lax.fori_loop(0, steps, step, start))
 
 
 @pytest.mark.parametrize("diffusion", [zero, *DIFFUSIONS], ids=name)
 def test_euler_maruyama_has_weak_order_one_for_every_diffusion(diffusion):
     drift = sde.drift_of(exact(GAUSSIAN), LINEAR, diffusion)
-    run = jax.jit(lambda n: propagated(drift, lambda t: diffusion(LINEAR, t), n), static_argnums=0)
+    run = jax.jit(lambda n: propagated(drift, lambda t: diffusion(LINEAR, t), n))
     truth = np.array([1.0, 0.25])
     errors = [np.abs(run(n) - truth).max() for n in (256, 512)]
     assert errors[1] < 0.01
@@ -83,7 +84,10 @@ def test_coarse_samples_have_the_moments_of_their_scheme():
         x0
     )
     drift = sde.drift_of(exact(GAUSSIAN), LINEAR, diffusion)
-    mean, var = propagated(drift, lambda t: diffusion(LINEAR, t), steps, x0.mean(), x0.var())
+    start = float(x0.mean()), float(x0.var())
+    mean, var = jax.jit(lambda n: propagated(drift, lambda t: diffusion(LINEAR, t), n, *start))(
+        steps
+    )
     assert info.nfe == steps
     np.testing.assert_allclose(x.mean(), mean, atol=4 * np.sqrt(var / len(x)))
     np.testing.assert_allclose(x.var(), var, rtol=4 * np.sqrt(2 / len(x)))
@@ -102,7 +106,7 @@ def test_evaluations_are_counted(solver):
     )
     jax.effects_barrier()
     assert np.isfinite(x).all()
-    assert info.nfe == len(calls) == 3 * sde._common.stages(solver) + 1
+    assert info.nfe == len(calls) == 3 * _common.stages(solver) + 1
 
 
 def test_marginals_of_a_mixture_on_the_way_and_at_the_end():
@@ -141,19 +145,20 @@ def test_other_paths_and_sources(path, options, source):
     np.testing.assert_allclose(x.std(), 0.5, atol=0.02)
 
 
-@pytest.mark.parametrize("diffusion", DIFFUSIONS, ids=name)
 @pytest.mark.parametrize("path", [LINEAR, paths.cosine(), paths.polynomial()])
-def test_the_drift_is_finite_at_both_ends(path, diffusion):
-    drift = sde.drift_of(lambda t, x, cond=None: x, path, diffusion)
+def test_the_drift_is_finite_at_both_ends(path):
+    drifts = [sde.drift_of(lambda t, x, cond=None: x, path, d) for d in DIFFUSIONS]
+    at = jax.jit(lambda t: [drift(t, jnp.ones((2, 1))) for drift in drifts])
     for t in (0.0, 1.0):
-        assert np.abs(drift(t, jnp.ones((2, 1)))).max() < 100
+        for diffusion, found in zip(DIFFUSIONS, at(t), strict=True):
+            assert np.abs(found).max() < 100, diffusion
 
 
 def test_without_diffusion_it_is_the_ode():
     x0 = normal(16)
     options = {"solver": diffrax.Heun(), "steps": 5, "ts": [0.3, 0.8]}
-    x, info = sde.sde(exact(MIXTURE), KEY, x0, diffusion=zero, **options)
-    want, ode_info = ode.ode(exact(MIXTURE), None, x0, **options)
+    x, info = jax.jit(lambda x: sde.sde(exact(MIXTURE), KEY, x, diffusion=zero, **options))(x0)
+    want, ode_info = jax.jit(lambda x: ode.ode(exact(MIXTURE), None, x, **options))(x0)
     np.testing.assert_allclose(x, want, atol=1e-5)
     np.testing.assert_allclose(info.xs, ode_info.xs, atol=1e-5)
     assert info.nfe == ode_info.nfe
@@ -166,9 +171,8 @@ def test_randomness_is_the_keys():
     # each step and each example has noise of its own
     pure = lambda t, x, cond=None: 0 * x  # noqa: E731
     net = VelocityScore(pure, pure)
-    xs = sde.sde(
-        net, KEY, jnp.zeros((2, 3)), steps=4, diffusion=sde.constant, ts=np.linspace(0, 1, 5)
-    )[1].xs
+    options = {"steps": 4, "diffusion": sde.constant, "ts": np.linspace(0, 1, 5)}
+    xs = jax.jit(lambda x: sde.sde(net, KEY, x, **options)[1].xs)(jnp.zeros((2, 3)))
     assert len(np.unique(np.diff(xs, axis=0).round(6))) == 4 * 2 * 3
 
 
