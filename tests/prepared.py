@@ -3,12 +3,16 @@
 The real builders read them, from ArrayRecord files, in the code path of the real data.
 """
 
+import functools
 import io
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
+
+from fmjax import settings
 
 # The splits of those sets that have others than train and test
 SPLITS = {
@@ -65,3 +69,17 @@ def _png(shape, row, salt):
     Image.fromarray(bits[..., 0] if channels == 1 else bits).save(file, "png")
     file.seek(0)
     return file
+
+
+@functools.cache
+def prepare_for(path, data_dir):
+    """`prepare` every TFDS set that the config of a file names."""
+    for name in builders(settings.load_config(path)):
+        prepare(name, data_dir)
+
+
+def builders(node):
+    """The TFDS names anywhere in a config."""
+    if isinstance(node, Mapping):
+        for key, value in node.items():
+            yield from [value] if key == "builder" and isinstance(value, str) else builders(value)

@@ -15,8 +15,10 @@ import compiled
 import jax
 import jax.numpy as jnp
 import numpy as np
+import prepared
 import pytest
 import stages
+import tiny_models
 from helpers import battery, inputs
 from helpers.battery import CONFIGS, KEY, every
 
@@ -118,7 +120,9 @@ def dropout_of(node):
 @every("loss.bind", "optimizer")
 def test_a_step_keeps_the_types_of_the_state_and_averages_are_float32(whole):
     parts, key = whole.parts, assemble.keys(whole.parts.config)[1]
-    halved = jax.tree.map(in_bfloat16, parts.model, is_leaf=lambda m: isinstance(m, Model))
+    halved = jax.tree.map(
+        tiny_models.in_bfloat16, parts.model, is_leaf=lambda m: isinstance(m, Model)
+    )
     batches, frozen = assemble.make_batches(parts)(0), parts.teacher and parts.teacher[1]
     types = functools.partial(jax.tree.map, lambda a: (a.shape, a.dtype))
     for model, dtype in ((parts.model, jnp.float32), (halved, jnp.bfloat16)):
@@ -128,12 +132,6 @@ def test_a_step_keeps_the_types_of_the_state_and_averages_are_float32(whole):
         assert {a.dtype for a in jax.tree.leaves(state.ema)} <= {jnp.dtype(jnp.float32)}
         new, _ = jax.eval_shape(assemble.make_call(own), state, frozen, key, batches)
         assert types(new) == types(state)
-
-
-def in_bfloat16(model):
-    """The model with parameters in bfloat16 from the start."""
-    cast = lambda p: p.astype(jnp.bfloat16)  # noqa: E731
-    return model._replace(init=lambda key, batch: jax.tree.map(cast, model.init(key, batch)))
 
 
 @every("loss", "bridge", "coupling", "model")
@@ -342,7 +340,7 @@ def test_every_config_trains_saves_judges_and_samples(path, data_dir, tmp_path, 
     own = (f"data_dir={data_dir}", "parallel.devices=1")  # eight compile for longer
     tiny = [f"--config.{c}" for c in (*stages.changes(path), *own)]
     flags = [f"--config={path}", f"--workdir={tmp_path}", "--no-cache", *tiny]
-    battery.prepared_for(path, data_dir)
+    prepared.prepare_for(path, data_dir)
     assert launch.main(flags) == 0
     assert launch.main(["--mode=sample", f"--workdir={tmp_path}", "--n=4"]) == 0
     found = {p.name for p in tmp_path.iterdir()}

@@ -4,15 +4,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import tiny
+import tiny_models
 
 from fmjax.models.mlp import mlp
 
 
 def halved(*, num_classes):
     """A small network with parameters in bfloat16."""
-    model = mlp(width=8, depth=1, num_classes=num_classes)
-    cast = lambda p: p.astype(jnp.bfloat16)  # noqa: E731
-    return model._replace(init=lambda key, batch: jax.tree.map(cast, model.init(key, batch)))
+    return tiny_models.in_bfloat16(mlp(width=8, depth=1, num_classes=num_classes))
 
 
 def test_it_trains_goes_on_and_is_sampled(tmp_path):

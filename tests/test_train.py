@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import tiny_models
 from optax import contrib
 
 from fmjax import optimizers, train
@@ -75,10 +76,7 @@ def test_emas_start_as_copies_and_follow_with_a_warm_up():
     close(state.ema, want, rtol=1e-5)
 
 
-HALF = Model(
-    lambda key, batch: jax.tree.map(lambda p: p.astype(jnp.bfloat16), LINEAR.init(key, batch)),
-    LINEAR.apply,
-)
+HALF = tiny_models.in_bfloat16(LINEAR)
 
 
 @pytest.mark.parametrize("length", [1, 3])

@@ -41,6 +41,12 @@ def line(*, num_classes):
     return Model(init, apply)
 
 
+def in_bfloat16(model):
+    """The model with parameters in bfloat16 from the start."""
+    cast = lambda p: p.astype(jnp.bfloat16)  # noqa: E731
+    return model._replace(init=lambda key, batch: jax.tree.map(cast, model.init(key, batch)))
+
+
 def both(nets, key, batch):
     """Each network of a pair is to give x1 at t = 0."""
     gaps = [net(0.0, batch.x1, batch.cond) - batch.x1 for net in nets.online]

@@ -33,24 +33,10 @@ def shrunk(path, *changes):
 
 
 @functools.cache
-def prepared_for(path, data_dir):
-    """Random rows of every TFDS set that a config names, where its own builder looks for them."""
-    for name in builders(settings.load_config(path)):
-        prepared.prepare(name, data_dir)
-
-
-def builders(node):
-    """The TFDS names anywhere in a config."""
-    if isinstance(node, Mapping):
-        for key, value in node.items():
-            yield from [value] if key == "builder" and isinstance(value, str) else builders(value)
-
-
-@functools.cache
-def built(path, data_dir, *changes):
+def built(path, data_dir):
     """The parts of a shrunk config."""
-    prepared_for(path, data_dir)
-    return run.taught(assemble.assemble(shrunk(path, f"data_dir={data_dir}", *changes)))
+    prepared.prepare_for(path, data_dir)
+    return run.taught(assemble.assemble(shrunk(path, f"data_dir={data_dir}")))
 
 
 class Whole(NamedTuple):

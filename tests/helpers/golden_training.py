@@ -4,7 +4,6 @@ import atexit
 import functools
 import shutil
 import tempfile
-from collections.abc import Mapping
 from types import SimpleNamespace
 
 import jax
@@ -38,9 +37,10 @@ def shared(name):
 
 
 def trained(path, devices):
+    prepared.prepare_for(path, folder())
     changes = (
         *stages.changes(path),
-        f"data_dir={data_dir(path)}",
+        f"data_dir={folder()}",
         f"parallel.devices={devices}",
         f"steps={STEPS}",
         "steps_per_call=1",
@@ -72,22 +72,8 @@ def leaves(tree):
     return jax.device_get(jax.tree.leaves(tree))
 
 
-def data_dir(path):
-    """Where the TFDS sets of a config have random rows, prepared where its own builder looks."""
-    for name in builders(settings.load_config(path)):
-        prepared.prepare(name, folder())
-    return folder()
-
-
 @functools.cache
 def folder():
     made = tempfile.mkdtemp(prefix="fmjax-goldens-")
     atexit.register(shutil.rmtree, made, ignore_errors=True)
     return made
-
-
-def builders(node):
-    """The TFDS names anywhere in a config."""
-    if isinstance(node, Mapping):
-        for key, value in node.items():
-            yield from [value] if key == "builder" and isinstance(value, str) else builders(value)
